@@ -1,0 +1,1 @@
+//! The mover, and the API to embed.

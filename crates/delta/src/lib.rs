@@ -1,0 +1,1 @@
+//! Signatures and deltas over byte slices.

@@ -1,0 +1,1 @@
+//! Reads and changes trees beneath one root.

@@ -1,0 +1,1 @@
+//! barge's own multi-stream protocol, as machines without I/O.

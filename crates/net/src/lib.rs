@@ -1,0 +1,1 @@
+//! Carries bytes between pods: TCP, TLS, backoff.

@@ -1,0 +1,1 @@
+//! Trees, real peers, faulty streams and paired machines, for tests.
