@@ -1,1 +1,14 @@
-//! Trees, real peers, faulty streams and paired machines, for tests.
+//! Trees, real peers and faulty streams, for tests.
+//!
+//! Nothing here shares code with the mover it judges.
+
+pub mod compare;
+pub mod faulty;
+mod held;
+pub mod mount;
+pub mod mover;
+pub mod mutate;
+pub mod peer;
+mod random;
+pub mod scratch;
+pub mod tree;
