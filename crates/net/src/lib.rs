@@ -1,1 +1,24 @@
-//! Carries bytes between pods: TCP, TLS, backoff.
+//! Carries bytes between pods: TCP, TLS, keys, backoff.
+//!
+//! A client dials a [`Target`] with a [`Dialer`]; a server takes connections from a [`Listener`].
+//! Both ends of a [`Stream`] have shown a certificate of the same CA and have chosen the protocol
+//! `barge/1`; there is no way to a stream around that. [`make`] makes the certificates.
+//!
+//! Knows no file and no protocol.
+
+mod backoff;
+mod dial;
+mod error;
+mod keys;
+mod listen;
+mod read_ahead;
+mod tls;
+
+pub use backoff::Backoff;
+pub use dial::{DEFAULT_PORT, DIAL_DEADLINE, Dialer, Target};
+pub use error::{
+    AcceptError, DialError, DialErrorKind, KeysError, Refusal, Role, TargetError, TlsError,
+};
+pub use keys::{VALIDITY, make};
+pub use listen::{Incoming, Listener, MAX_HANDSHAKES};
+pub use tls::{ALPN, Acceptor, Connector, HANDSHAKE_DEADLINE, Identity, Stream, classify};
