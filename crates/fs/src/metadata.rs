@@ -1,0 +1,650 @@
+//! Sets owner, attributes, mode, ACLs and time, in the one order that sticks.
+
+use std::os::fd::BorrowedFd;
+
+use barge_types::{Changes, Meta, Mode, Timestamp, Xattr};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::{self, FchmodatFlags, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchownat};
+
+use crate::xattr::{Attributes, handle_path};
+use crate::{Error, Keep, Stat, StatKind};
+
+/// What of the metadata was changed, and what could not be set.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    /// What differed and was set.
+    pub changes: Changes,
+    /// The first failure of each step; empty when the entry is as it was asked for.
+    pub failures: Vec<Error>,
+}
+
+impl Applied {
+    pub(crate) fn failed(error: Error) -> Self {
+        Self {
+            changes: Changes::default(),
+            failures: vec![error],
+        }
+    }
+}
+
+/// An inode held by a handle, so that no rename can put another in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Inode<'a> {
+    fd: BorrowedFd<'a>,
+    /// Whether the handle is an `O_PATH` one, which most calls take only by its path in `/proc`.
+    path_only: bool,
+}
+
+impl<'a> Inode<'a> {
+    /// An open file or directory.
+    pub(crate) fn open(fd: BorrowedFd<'a>) -> Self {
+        let path_only = false;
+        Self { fd, path_only }
+    }
+
+    /// Anything, held by an `O_PATH` handle.
+    pub(crate) fn held(fd: BorrowedFd<'a>) -> Self {
+        let path_only = true;
+        Self { fd, path_only }
+    }
+
+    fn chown(self, uid: Option<u32>, gid: Option<u32>) -> nix::Result<()> {
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        fchownat(self.fd, "", uid, gid, AtFlags::AT_EMPTY_PATH)
+    }
+
+    /// Not for symbolic links, which have no mode of their own.
+    fn chmod(self, mode: Mode) -> nix::Result<()> {
+        let mode = stat::Mode::from_bits_truncate(mode.bits());
+        if !self.path_only {
+            return fchmod(self.fd, mode);
+        }
+        // Follows the handle's own link in /proc and no other.
+        fchmodat(
+            AT_FDCWD,
+            &handle_path(self.fd),
+            mode,
+            FchmodatFlags::FollowSymlink,
+        )
+    }
+
+    fn set_mtime(self, mtime: Timestamp) -> nix::Result<()> {
+        let mtime = TimeSpec::new(mtime.secs(), mtime.nanos().into());
+        let atime = TimeSpec::UTIME_OMIT;
+        if !self.path_only {
+            return futimens(self.fd, &atime, &mtime);
+        }
+        let path = handle_path(self.fd);
+        utimensat(
+            AT_FDCWD,
+            &path,
+            &atime,
+            &mtime,
+            UtimensatFlags::FollowSymlink,
+        )
+    }
+}
+
+/// Sets what differs, verifies, and returns the last look with what became of each step.
+///
+/// `now` is a fresh look. Only with `has_attributes` is the inode asked for attributes that the
+/// source does not have. No failure keeps the later steps from being tried.
+pub(crate) fn set(
+    inode: Inode<'_>,
+    now: Stat,
+    want: &Meta,
+    set: &Keep,
+    has_attributes: bool,
+) -> (Stat, Applied) {
+    let mut setting = Setting {
+        inode,
+        before: now,
+        now,
+        want,
+        set,
+        applied: Applied::default(),
+    };
+    let there = setting.attributes_there(has_attributes);
+    // chown(2) takes away set-uid, set-gid and security.capability: it comes first.
+    setting.set_owner();
+    // Before the mode: without it even an owner may not set user.* on a read-only file.
+    setting.set_attributes(&there);
+    setting.set_mode();
+    // After the mode: chmod(2) would write into the ACL's mask.
+    setting.set_acls(&there);
+    setting.set_time();
+    setting.verify();
+    (setting.now, setting.applied)
+}
+
+struct Setting<'a> {
+    inode: Inode<'a>,
+    before: Stat,
+    /// As far as it is known after the last step.
+    now: Stat,
+    want: &'a Meta,
+    set: &'a Keep,
+    applied: Applied,
+}
+
+impl Setting<'_> {
+    fn attributes_there(&mut self, has_attributes: bool) -> Vec<Xattr> {
+        if !has_attributes || !self.set.carries_any_of(self.now.kind) {
+            return Vec::new();
+        }
+        let there = Attributes::of_handle(self.inode.fd).read(self.set);
+        there.unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        })
+    }
+
+    fn set_owner(&mut self) {
+        let (now, want) = (self.now.owner, self.want.owner);
+        if !self.set.owner || now == want {
+            return;
+        }
+        let uid = (now.uid != want.uid).then_some(want.uid);
+        let gid = (now.gid != want.gid).then_some(want.gid);
+        match self.inode.chown(uid, gid) {
+            Ok(()) => self.chowned(uid, gid),
+            Err(errno) => {
+                self.fail(Error::new("fchown", errno));
+                // Whoever may not give a file away may still be a member of its group.
+                if uid.is_some() && gid.is_some() && self.inode.chown(None, gid).is_ok() {
+                    self.chowned(None, gid);
+                }
+            }
+        }
+    }
+
+    fn chowned(&mut self, uid: Option<u32>, gid: Option<u32>) {
+        if uid.is_some() {
+            self.applied.changes |= Changes::UID;
+        }
+        if gid.is_some() {
+            self.applied.changes |= Changes::GID;
+        }
+        self.now.owner.uid = uid.unwrap_or(self.now.owner.uid);
+        self.now.owner.gid = gid.unwrap_or(self.now.owner.gid);
+        if self.now.mode.bits() & SPECIAL != 0 {
+            self.look_again();
+        }
+    }
+
+    fn set_attributes(&mut self, there: &[Xattr]) {
+        if self.set_differing(there, |xattr| !xattr.name.is_acl()) {
+            self.applied.changes |= Changes::XATTR;
+        }
+    }
+
+    fn set_mode(&mut self) {
+        let mode = self.allowed_mode();
+        if self.now.kind == StatKind::Symlink || self.now.mode == mode {
+            return;
+        }
+        match self.inode.chmod(mode) {
+            Ok(()) => self.now.mode = mode,
+            Err(errno) => self.fail(Error::new("fchmod", errno)),
+        }
+    }
+
+    /// An ACL's own entries may change the mode as it is set: then the mode is set once more.
+    fn set_acls(&mut self, there: &[Xattr]) {
+        if self.set_differing(there, |xattr| xattr.name.is_acl()) {
+            self.applied.changes |= Changes::ACL;
+            self.look_again();
+            self.set_mode();
+        }
+    }
+
+    fn set_time(&mut self) {
+        if self.now.mtime == self.want.mtime {
+            return;
+        }
+        match self.inode.set_mtime(self.want.mtime) {
+            Ok(()) => self.applied.changes |= Changes::MTIME,
+            Err(errno) => self.fail(Error::new("utimensat", errno)),
+        }
+    }
+
+    /// What was set without an error may still be kept as something else, or not at all.
+    fn verify(&mut self) {
+        if self.applied.changes.is_empty()
+            && self.applied.failures.is_empty()
+            && self.now == self.before
+        {
+            return;
+        }
+        self.look_again();
+        if self.now.mode != self.before.mode {
+            self.applied.changes |= Changes::MODE;
+        }
+        let mode = if self.set.owner {
+            self.want.mode
+        } else {
+            self.allowed_mode()
+        };
+        let wrong_owner = self.set.owner && self.now.owner != self.want.owner;
+        let wrong_mode = self.now.kind != StatKind::Symlink && self.now.mode != mode;
+        let wrong_time = self.now.mtime != self.want.mtime;
+        self.check(wrong_owner, "fchown", "verify owner");
+        self.check(wrong_mode, "fchmod", "verify mode");
+        self.check(wrong_time, "utimensat", "verify mtime");
+    }
+
+    /// Set-uid and set-gid on a file lend the rights of its owner: never those of another one
+    /// than was meant. On a directory they lend nothing.
+    fn allowed_mode(&self) -> Mode {
+        if self.now.kind == StatKind::File && self.now.owner != self.want.owner {
+            return Mode::from_st_mode(self.want.mode.bits() & !SPECIAL);
+        }
+        self.want.mode
+    }
+
+    /// Sets and removes the attributes of one family; says whether any was changed.
+    fn set_differing(&mut self, there: &[Xattr], family: impl Fn(&Xattr) -> bool) -> bool {
+        let want = &self.want.xattrs;
+        let is_there = |xattr: &Xattr| there.contains(xattr);
+        let is_wanted = |xattr: &Xattr| want.iter().any(|wanted| wanted.name == xattr.name);
+        let carries = |xattr: &&Xattr| family(xattr) && self.set.carries(&xattr.name);
+        let to_set = want.iter().filter(carries).filter(|xattr| !is_there(xattr));
+        let to_remove = there
+            .iter()
+            .filter(carries)
+            .filter(|xattr| !is_wanted(xattr));
+
+        let attributes = Attributes::of_handle(self.inode.fd);
+        let set = to_set.map(|xattr| attributes.set(xattr));
+        let removed = to_remove.map(|xattr| attributes.remove(&xattr.name));
+        // Removed first: many file systems have 4 KiB for all attributes of an inode.
+        let results: Vec<_> = removed.chain(set).collect();
+        let mut changed = false;
+        for result in results {
+            match result {
+                Ok(()) => changed = true,
+                Err(error) => self.fail(error),
+            }
+        }
+        changed
+    }
+
+    fn look_again(&mut self) {
+        match Stat::of(self.inode.fd) {
+            Ok(now) => self.now = now,
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Notes a wrong value, unless the call that was to set it is known to have failed.
+    fn check(&mut self, wrong: bool, setter: &str, op: &'static str) {
+        let known = self
+            .applied
+            .failures
+            .iter()
+            .any(|failure| failure.op == setter);
+        if wrong && !known {
+            self.fail(Error::not_kept(op));
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        let failures = &mut self.applied.failures;
+        if failures.iter().all(|failure| failure.op != error.op) {
+            failures.push(error);
+        }
+    }
+}
+
+/// Set-uid and set-gid.
+const SPECIAL: u32 = 0o6000;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use barge_types::{Device, Kind, Name, Owner, RelPath, XattrName};
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::trees::{is_root, meta_of, mode, name, roots};
+    use crate::{Dir, Root};
+
+    const DAY: i64 = 86_400;
+
+    fn top(root: &Root) -> Dir {
+        root.dir(&RelPath::root()).unwrap()
+    }
+
+    fn time(secs: i64, nanos: u32) -> Timestamp {
+        Timestamp::new(secs, nanos).unwrap()
+    }
+
+    fn xattr(name: &str, value: &[u8]) -> Xattr {
+        Xattr {
+            name: XattrName::new(name.as_bytes()).unwrap(),
+            value: value.into(),
+        }
+    }
+
+    /// An ACL in the form of `<linux/posix_acl_xattr.h>`: user rwx, user 4242 r, group r-x,
+    /// mask rwx, others nothing; its mode is 0770.
+    fn acl(of: &str) -> Xattr {
+        let mut bytes = 2u32.to_le_bytes().to_vec();
+        let entries = [
+            (1, 7, !0),
+            (2, 4, 4242),
+            (4, 5, !0),
+            (16, 7, !0),
+            (32, 0, !0),
+        ];
+        for (tag, rights, id) in entries {
+            bytes.extend(u16::to_le_bytes(tag));
+            bytes.extend(u16::to_le_bytes(rights));
+            bytes.extend(u32::to_le_bytes(id));
+        }
+        xattr(of, &bytes)
+    }
+
+    const ACCESS: &str = "system.posix_acl_access";
+    const DEFAULT: &str = "system.posix_acl_default";
+
+    fn file_kind() -> Kind {
+        Kind::File { size: 0 }
+    }
+
+    fn apply(dir: &Dir, name: &Name, want: &Meta, kind: &Kind) -> Applied {
+        let before = dir.stat(name).unwrap();
+        dir.apply(name, &before, want, kind, &Keep::default(), true)
+    }
+
+    fn create(dir: &Dir, name: &Name, kind: &Kind) {
+        match kind {
+            Kind::File { .. } => {
+                let staged = dir.stage(name).unwrap();
+                let want = meta_of(&dir.stat_self().unwrap());
+                staged
+                    .commit(dir, &want, &Keep::default(), false, true)
+                    .unwrap();
+            }
+            Kind::Directory => dir.make_dir(name).unwrap(),
+            Kind::Symlink { target } => dir.make_symlink(name, target).unwrap(),
+            node => dir.make_node(name, node).unwrap(),
+        }
+    }
+
+    #[test]
+    fn time_is_kept_to_the_nanosecond_before_1970_and_after_2106() {
+        let kinds = [
+            file_kind(),
+            Kind::Directory,
+            Kind::Symlink {
+                target: (*b"/etc/passwd").into(),
+            },
+            Kind::Fifo,
+            Kind::Socket,
+        ];
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            for kind in &kinds {
+                let entry = name(kind.word());
+                create(&dir, &entry, kind);
+                for mtime in [
+                    time(-30 * 365 * DAY, 999_999_999),
+                    time(150 * 365 * DAY, 1),
+                    time(-1, 5),
+                ] {
+                    let mut want = meta_of(&dir.stat(&entry).unwrap());
+                    want.mtime = mtime;
+                    let applied = apply(&dir, &entry, &want, kind);
+                    assert_eq!(applied.changes, Changes::MTIME, "{kind:?}");
+                    assert_eq!(applied.failures, [], "{kind:?}");
+                    assert_eq!(dir.stat(&entry).unwrap().mtime, mtime, "{kind:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn owner_is_set_on_every_kind_and_set_uid_survives_it() {
+        if !is_root("giving files away") {
+            return;
+        }
+        let device = Device { major: 1, minor: 3 };
+        let kinds = [
+            file_kind(),
+            Kind::Directory,
+            Kind::Symlink {
+                target: (*b"/etc/passwd").into(),
+            },
+            Kind::CharDevice(device),
+            Kind::BlockDevice(device),
+            Kind::Fifo,
+            Kind::Socket,
+        ];
+        let passwd = fs::metadata("/etc/passwd").unwrap();
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            for kind in &kinds {
+                let entry = name(kind.word());
+                create(&dir, &entry, kind);
+                let want = Meta {
+                    mode: mode(0o6751),
+                    owner: Owner::new(4_294_967_294, 4242).unwrap(),
+                    mtime: time(1, 2),
+                    xattrs: vec![xattr("trusted.barge", b"value")],
+                };
+                assert_eq!(apply(&dir, &entry, &want, kind).failures, [], "{kind:?}");
+                let stat = dir.stat(&entry).unwrap();
+                assert_eq!(
+                    (stat.owner, stat.mtime),
+                    (want.owner, want.mtime),
+                    "{kind:?}"
+                );
+                let xattrs = dir.xattrs(&entry, &stat, &Keep::default()).unwrap();
+                assert_eq!(xattrs, want.xattrs, "{kind:?}");
+                if stat.kind != StatKind::Symlink {
+                    assert_eq!(stat.mode, want.mode, "{kind:?}");
+                }
+                let mut next = want.clone();
+                next.owner.uid = 7;
+                assert_eq!(
+                    apply(&dir, &entry, &next, kind).changes,
+                    Changes::UID,
+                    "{kind:?}"
+                );
+                assert_eq!(
+                    apply(&dir, &entry, &next, kind),
+                    Applied::default(),
+                    "{kind:?}"
+                );
+            }
+        }
+        let after = fs::metadata("/etc/passwd").unwrap();
+        assert_eq!(after.modified().unwrap(), passwd.modified().unwrap());
+        assert_eq!(after.permissions(), passwd.permissions());
+    }
+
+    #[test]
+    fn set_uid_is_never_set_for_another_owner_than_was_meant() {
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            create(&dir, &name("file"), &file_kind());
+            let before = dir.stat(&name("file")).unwrap();
+            let mut want = meta_of(&before);
+            want.mode = mode(0o6755);
+            want.owner.uid = 4242;
+            let set = Keep {
+                owner: false,
+                ..Keep::default()
+            };
+            let applied = dir.apply(&name("file"), &before, &want, &file_kind(), &set, true);
+            let after = dir.stat(&name("file")).unwrap();
+            assert_eq!(applied.failures, []);
+            assert_eq!((after.mode, after.owner), (mode(0o755), before.owner));
+        }
+    }
+
+    #[test]
+    fn ordinary_user_sets_what_it_may_and_reports_the_rest() {
+        if nix::unistd::geteuid().is_root() {
+            println!("skipped, needs an ordinary user: a chown that is refused");
+            return;
+        }
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            create(&dir, &name("file"), &file_kind());
+            let want = Meta {
+                mode: mode(0o4444),
+                owner: Owner::new(4242, 4242).unwrap(),
+                mtime: time(-1, 7),
+                xattrs: vec![xattr("trusted.barge", b"value")],
+            };
+            let applied = apply(&dir, &name("file"), &want, &file_kind());
+            let ops: Vec<_> = applied.failures.iter().map(|failure| failure.op).collect();
+            assert_eq!(ops, ["fchown", "setxattr trusted.*", "verify mode"]);
+            let stat = dir.stat(&name("file")).unwrap();
+            assert_eq!((stat.mode, stat.mtime), (mode(0o444), want.mtime));
+        }
+    }
+
+    #[test]
+    fn file_that_nobody_may_read_gets_its_metadata() {
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            create(&dir, &name("file"), &file_kind());
+            let mut want = meta_of(&dir.stat(&name("file")).unwrap());
+            for bits in [0, 0o600] {
+                want.mode = mode(bits);
+                want.mtime = time(i64::from(bits), 1);
+                let before = dir.stat(&name("file")).unwrap();
+                let set = Keep {
+                    xattrs: false,
+                    ..Keep::default()
+                };
+                let applied = dir.apply(&name("file"), &before, &want, &file_kind(), &set, true);
+                assert_eq!(applied.failures, []);
+                let stat = dir.stat(&name("file")).unwrap();
+                assert_eq!((stat.mode, stat.mtime), (want.mode, want.mtime));
+            }
+        }
+    }
+
+    #[test]
+    fn attributes_and_acls_are_set_changed_and_removed() {
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            dir.make_dir(&name("dir")).unwrap();
+            let keep = Keep::default();
+            let mut want = meta_of(&dir.stat(&name("dir")).unwrap());
+            want.mode = mode(0o2770);
+            for (xattrs, changes) in [
+                (
+                    vec![
+                        acl(ACCESS),
+                        acl(DEFAULT),
+                        xattr("user.a", b"1"),
+                        xattr("user.b", b""),
+                    ],
+                    Changes::MODE | Changes::ACL | Changes::XATTR,
+                ),
+                (
+                    vec![acl(ACCESS), acl(DEFAULT), xattr("user.a", b"2")],
+                    Changes::XATTR,
+                ),
+                (vec![acl(ACCESS), xattr("user.a", b"2")], Changes::ACL),
+                (vec![], Changes::ACL | Changes::XATTR),
+                (vec![], Changes::default()),
+            ] {
+                want.xattrs = xattrs;
+                let applied = apply(&dir, &name("dir"), &want, &Kind::Directory);
+                assert_eq!((applied.changes, applied.failures), (changes, vec![]));
+                let below = dir.open_dir(&name("dir")).unwrap();
+                assert_eq!(below.xattrs_self(&keep).unwrap(), want.xattrs);
+                assert_eq!(below.stat_self().unwrap().mode, want.mode);
+                let inherited = want
+                    .xattrs
+                    .iter()
+                    .any(|xattr| xattr.name.as_bytes() == DEFAULT.as_bytes());
+                assert_eq!(below.has_default_acl(), Ok(inherited));
+            }
+        }
+    }
+
+    #[test]
+    fn new_file_keeps_no_acl_it_only_inherited() {
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            let stat = dir.stat_self().unwrap();
+            let mut own = meta_of(&stat);
+            own.xattrs = vec![acl(DEFAULT)];
+            assert_eq!(dir.apply_self(&stat, &own, &Keep::default()).failures, []);
+            let mut want = meta_of(&stat);
+            want.mode = mode(0o640);
+            let staged = dir.stage(&name("file")).unwrap();
+            let (stat, applied) = staged
+                .commit(&dir, &want, &Keep::default(), true, true)
+                .unwrap();
+            assert_eq!((applied.failures, stat.mode), (vec![], want.mode));
+            assert_eq!(
+                dir.xattrs(&name("file"), &stat, &Keep::default()),
+                Ok(vec![])
+            );
+        }
+    }
+
+    #[test]
+    fn read_only_file_of_an_ordinary_user_is_committed_with_its_attributes() {
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            let mut want = meta_of(&dir.stat_self().unwrap());
+            want.mode = mode(0o444);
+            want.xattrs = vec![xattr("user.a", b"1")];
+            let staged = dir.stage(&name("file")).unwrap();
+            let (stat, applied) = staged
+                .commit(&dir, &want, &Keep::default(), false, true)
+                .unwrap();
+            assert_eq!(applied.failures, []);
+            assert_eq!(
+                dir.xattrs(&name("file"), &stat, &Keep::default()),
+                Ok(want.xattrs)
+            );
+        }
+    }
+
+    #[test]
+    fn entry_that_was_exchanged_is_left_alone() {
+        for (_folder, root) in roots() {
+            let dir = top(&root);
+            create(&dir, &name("file"), &file_kind());
+            create(&dir, &name("other"), &file_kind());
+            let before = dir.stat(&name("file")).unwrap();
+            let other = dir.stat(&name("other")).unwrap();
+            dir.rename(&name("other"), &name("file")).unwrap();
+            let mut want = meta_of(&before);
+            want.mtime = time(0, 0);
+            let set = Keep::default();
+            let applied = dir.apply(&name("file"), &before, &want, &file_kind(), &set, true);
+            assert_eq!(applied.failures, [Error::new("openat", Errno::ESTALE)]);
+            assert_eq!(dir.stat(&name("file")).unwrap().mtime, other.mtime);
+            let applied = dir.apply(&name("file"), &other, &want, &Kind::Fifo, &set, true);
+            assert_eq!(applied.failures, [Error::new("openat", Errno::ESTALE)]);
+        }
+    }
+
+    #[test]
+    fn directory_is_made_writable_for_its_owner() {
+        for (folder, root) in roots() {
+            fs::create_dir(folder.path().join("dir")).unwrap();
+            let shut = fs::Permissions::from_mode(0o2550);
+            fs::set_permissions(folder.path().join("dir"), shut).unwrap();
+            let dir = top(&root).open_dir(&name("dir")).unwrap();
+            dir.make_writable(&dir.stat_self().unwrap()).unwrap();
+            assert_eq!(dir.stat_self().unwrap().mode, mode(0o2750));
+            dir.make_dir(&name("below")).unwrap();
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A directory handle, and how every path is resolved beneath it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use barge_types::RelPath;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::syncfs;
+
+use crate::{Dir, Error, Stat};
+
+/// The directory a transfer begins at. Nothing outside it is reached through it.
+#[derive(Clone, Debug)]
+pub struct Root {
+    top: Dir,
+}
+
+impl Root {
+    /// Opens an operator's own path; symbolic links in it are followed.
+    ///
+    /// # Errors
+    ///
+    /// `openat` when it is not there, no directory, or may not be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let fd = open(path, LIST, Mode::empty()).map_err(Error::of("openat"))?;
+        let dev = Stat::of(&fd)?.dev;
+        let descent = Descent::probe(fd.as_fd(), dev);
+        let top = Dir::new(fd, descent);
+        Ok(Self { top })
+    }
+
+    /// Opens a directory beneath the root, or the root itself.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` when a mount point is in the way, `ELOOP` or `ENOTDIR` when a symbolic link is.
+    pub fn dir(&self, path: &RelPath) -> Result<Dir, Error> {
+        self.top.beneath(path)
+    }
+
+    /// Waits until everything written on this file system is on its disk (`syncfs(2)`).
+    ///
+    /// # Errors
+    ///
+    /// `syncfs`, also when the kernel failed to write back something since the root was opened.
+    pub fn sync(&self) -> Result<(), Error> {
+        syncfs(&self.top).map_err(Error::of("syncfs"))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn without_openat2(mut self) -> Self {
+        self.top.descent.openat2 = false;
+        self
+    }
+}
+
+/// How a directory beneath another one is reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descent {
+    /// The file system of the root: where no other may be entered.
+    dev: u64,
+    /// Whether the kernel resolves whole paths safely; else we walk from part to part.
+    openat2: bool,
+}
+
+impl Descent {
+    /// Old kernels answer `ENOSYS`, some container runtimes `EPERM`; either way we walk.
+    fn probe(root: BorrowedFd<'_>, dev: u64) -> Self {
+        let openat2 = open_beneath(root, b".", PASS).is_ok();
+        Self { dev, openat2 }
+    }
+
+    /// Opens the directory `path` beneath `at` for listing.
+    ///
+    /// A path may be longer than `PATH_MAX`: each piece is opened from the one before it.
+    pub(crate) fn open(self, at: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Error> {
+        let (mut piece, mut rest) = self.split(path);
+        let mut held: Option<OwnedFd> = None;
+        while !rest.is_empty() {
+            let from = held.as_ref().map_or(at, AsFd::as_fd);
+            let next = self.step(from, piece, PASS)?;
+            held = Some(next);
+            (piece, rest) = self.split(rest);
+        }
+        let from = held.as_ref().map_or(at, AsFd::as_fd);
+        self.step(from, piece, LIST)
+    }
+
+    /// Cuts off what one call can resolve.
+    fn split(self, path: &[u8]) -> (&[u8], &[u8]) {
+        let is_slash = |&byte: &u8| byte == b'/';
+        let cut = if !self.openat2 {
+            path.iter().position(is_slash)
+        } else if path.len() > LONGEST_PATH {
+            path[..=LONGEST_PATH].iter().rposition(is_slash)
+        } else {
+            None
+        };
+        match cut {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (path, &[]),
+        }
+    }
+
+    fn step(self, at: BorrowedFd<'_>, piece: &[u8], flags: OFlag) -> Result<OwnedFd, Error> {
+        let opened = if self.openat2 {
+            open_beneath(at, piece, flags)
+        } else {
+            self.open_part(at, piece, flags)
+        };
+        opened.map_err(Error::of("openat"))
+    }
+
+    /// Opens one part of a path. Unlike `openat2`, it enters a bind mount of the same file system.
+    fn open_part(self, at: BorrowedFd<'_>, part: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+        let fd = openat(at, part, flags | OFlag::O_NOFOLLOW, Mode::empty())?;
+        if fstat(&fd)?.st_dev != self.dev {
+            return Err(Errno::EXDEV);
+        }
+        Ok(fd)
+    }
+}
+
+fn open_beneath(at: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    openat2(at, path, OpenHow::new().flags(flags).resolve(BENEATH))
+}
+
+/// The longest path one call takes (`PATH_MAX` of `<linux/limits.h>`, less its NUL).
+const LONGEST_PATH: usize = 4095;
+
+const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
+    .union(ResolveFlag::RESOLVE_NO_MAGICLINKS)
+    .union(ResolveFlag::RESOLVE_NO_SYMLINKS)
+    .union(ResolveFlag::RESOLVE_NO_XDEV);
+
+/// To read a directory's names.
+const LIST: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
+
+/// To go on from a directory that perhaps may not be read.
+const PASS: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::trees::{mode, name, roots};
+    use crate::{Keep, trees};
+
+    fn both_ways(root: &Root) -> [Root; 2] {
+        assert!(root.top.descent.openat2, "this kernel has openat2");
+        [root.clone(), root.clone().without_openat2()]
+    }
+
+    fn rel(path: &[u8]) -> RelPath {
+        RelPath::new(path).unwrap()
+    }
+
+    #[test]
+    fn path_through_a_symlink_is_refused_even_when_it_stays_inside() {
+        for (folder, root) in roots() {
+            fs::create_dir_all(folder.path().join("real/below")).unwrap();
+            symlink("real", folder.path().join("inside")).unwrap();
+            symlink("/", folder.path().join("outside")).unwrap();
+            for root in both_ways(&root) {
+                assert!(root.dir(&rel(b"real/below")).is_ok());
+                for path in ["inside", "inside/below", "outside", "outside/etc"] {
+                    assert!(root.dir(&rel(path.as_bytes())).is_err(), "{path}");
+                }
+                let top = root.dir(&RelPath::root()).unwrap();
+                assert!(top.open_dir(&name("real")).is_ok());
+                assert!(top.open_dir(&name("inside")).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn path_longer_than_path_max_is_opened_in_pieces() {
+        for (_folder, root) in roots() {
+            let part = name([b'd'; 200]);
+            let mut dir = root.dir(&RelPath::root()).unwrap();
+            let mut path = RelPath::root();
+            for _ in 0..200 {
+                dir.make_dir(&part).unwrap();
+                dir = dir.open_dir(&part).unwrap();
+                path = path.join(&part);
+            }
+            dir.make_dir(&name("end")).unwrap();
+            for root in both_ways(&root) {
+                let deepest = root.dir(&path).unwrap();
+                let names: Vec<_> = deepest.names().unwrap().map(|n| n.unwrap().name).collect();
+                assert_eq!(names, [name("end")]);
+            }
+            let mut count = 0;
+            let top = root.dir(&RelPath::root()).unwrap();
+            let mut counted = |_: &RelPath, _: &Stat| {
+                count += 1;
+                true
+            };
+            assert_eq!(top.remove_tree(&part, &mut counted), Ok(true));
+            assert_eq!(count, 201);
+        }
+    }
+
+    #[test]
+    fn mount_point_is_not_entered() {
+        let root = Root::open(Path::new("/")).unwrap();
+        for root in both_ways(&root) {
+            assert!(root.dir(&rel(b"proc")).unwrap_err().is_mount_point());
+            let top = root.dir(&RelPath::root()).unwrap();
+            assert!(top.open_dir(&name("proc")).unwrap_err().is_mount_point());
+        }
+    }
+
+    /// Changes `name` between a directory and a link to `outside` until told to stop.
+    fn flip(folder: &Path, outside: &Path, stop: &AtomicBool) {
+        let (shown, hidden) = (folder.join("a"), folder.join("hidden"));
+        while !stop.load(Ordering::Relaxed) {
+            fs::rename(&shown, &hidden).unwrap();
+            symlink(outside, &shown).unwrap();
+            fs::remove_file(&shown).unwrap();
+            fs::rename(&hidden, &shown).unwrap();
+        }
+    }
+
+    /// Writes, changes and deletes in `a`, as far as it is a directory at the moment.
+    fn disturb(root: &Root) -> Result<(), Error> {
+        let dir = root.dir(&rel(b"a/b"))?;
+        let staged = dir.stage(&name("file"))?;
+        staged.write_at(b"inside", 0)?;
+        let want = trees::meta_of(&dir.stat_self()?);
+        staged.commit(&dir, &want, &Keep::default(), false, false)?;
+        let top = root.dir(&RelPath::root())?;
+        let stat = top.stat(&name("a"))?;
+        let mut want = trees::meta_of(&stat);
+        want.mode = mode(0o711);
+        let kind = barge_types::Kind::Directory;
+        top.apply(&name("a"), &stat, &want, &kind, &Keep::default(), true);
+        top.open_dir(&name("a"))?
+            .remove_tree(&name("c"), &mut |_, _| true)?;
+        Ok(())
+    }
+
+    #[test]
+    fn racing_symlink_never_leads_outside() {
+        for (folder, root) in roots() {
+            let outside = folder.path().join("outside");
+            let inside = folder.path().join("inside");
+            for path in ["outside/b", "outside/c", "inside/a/b", "inside/a/c"] {
+                fs::create_dir_all(folder.path().join(path)).unwrap();
+            }
+            fs::write(outside.join("c/kept"), "kept").unwrap();
+            let before = fs::metadata(&outside).unwrap();
+            drop(root);
+            let root = Root::open(&inside).unwrap();
+            let stop = AtomicBool::new(false);
+            let mut done = 0;
+            std::thread::scope(|scope| {
+                scope.spawn(|| flip(&inside, &outside, &stop));
+                for root in both_ways(&root) {
+                    done += (0..1000).filter(|_| disturb(&root).is_ok()).count();
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+            println!("{done} of 2000 rounds met the directory");
+            let after = fs::metadata(&outside).unwrap();
+            assert_eq!(before.permissions(), after.permissions());
+            assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+            assert_eq!(fs::read_dir(outside.join("b")).unwrap().count(), 0);
+            assert_eq!(fs::read_to_string(outside.join("c/kept")).unwrap(), "kept");
+        }
+    }
+}

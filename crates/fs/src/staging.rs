@@ -1,0 +1,450 @@
+//! Writes a file beside its target, sets its metadata, and renames it into place.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use barge_types::{Meta, Name};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{Uid, ftruncate};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::metadata::{self, Inode};
+use crate::read::read_whole;
+use crate::{Applied, Dir, Error, Keep, SourceFile, Stat, StatKind};
+
+/// The name of the file in a target's root that says a run is writing there.
+pub const RUN_MARKER: &str = ".barge-run";
+
+/// Whether a name is one of barge's own: a temporary file's, or [`RUN_MARKER`].
+pub fn is_own_temporary(name: &Name) -> bool {
+    let is_hex = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    match name.as_bytes().strip_prefix(PREFIX.as_bytes()) {
+        Some(digits) if digits.len() == DIGITS => digits.iter().all(is_hex),
+        _ => name.as_bytes() == RUN_MARKER.as_bytes(),
+    }
+}
+
+/// A file that is being written: a temporary one, or with `--inplace` the target itself.
+///
+/// Dropping it removes the temporary file, unless it was committed or kept.
+#[derive(Debug)]
+pub struct Staged {
+    file: File,
+    temporary: Option<Temporary>,
+}
+
+/// The name a file has until it is committed, and the one it gets then.
+#[derive(Debug)]
+struct Temporary {
+    dir: Dir,
+    name: Name,
+    last: Name,
+}
+
+impl Dir {
+    /// Creates the temporary file from which `last` is to be made, empty and of mode 0600.
+    ///
+    /// Its name follows from `last`: what a killed run left behind is found, and replaced.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_CREAT`, with `EEXIST` when something else than a file has that name.
+    pub fn stage(&self, last: &Name) -> Result<Staged, Error> {
+        let name = temporary_name(last);
+        let file = match self.create(&name) {
+            Err(error) if error.is(Errno::EEXIST) => {
+                self.remove_leftover(&name)?;
+                self.create(&name)?
+            }
+            file => file?,
+        };
+        let temporary = Temporary {
+            dir: self.clone(),
+            name,
+            last: last.clone(),
+        };
+        Ok(Staged {
+            file,
+            temporary: Some(temporary),
+        })
+    }
+
+    /// Opens what a killed run left of `last`: a file with a single name that belongs to us.
+    ///
+    /// It stays readable after [`Dir::stage`] has put a new file in its place.
+    ///
+    /// # Errors
+    ///
+    /// `openat`; that there is nothing of ours is `None`.
+    pub fn stage_resume(&self, last: &Name) -> Result<Option<SourceFile>, Error> {
+        let name = temporary_name(last);
+        match self.find(&name)? {
+            Some(stat) if stat.kind == StatKind::File => {}
+            _ => return Ok(None),
+        }
+        let file = match self.open_file(&name) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            file => file?,
+        };
+        let stat = file.stat()?;
+        let ours = stat.links == 1 && stat.owner.uid == Uid::effective().as_raw();
+        Ok(ours.then_some(file))
+    }
+
+    /// Opens an existing regular file to be changed in its place.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_RDWR`; `ESTALE` when it is no regular file.
+    pub fn open_in_place(&self, name: &Name) -> Result<Staged, Error> {
+        let file = self.open_for("openat O_RDWR", name, IN_PLACE)?;
+        if Stat::of(&file)?.kind != StatKind::File {
+            return Err(Error::new("openat O_RDWR", Errno::ESTALE));
+        }
+        let temporary = None;
+        Ok(Staged { file, temporary })
+    }
+
+    fn create(&self, name: &Name) -> Result<File, Error> {
+        self.open_for("openat O_CREAT", name, CREATE)
+    }
+
+    fn open_for(&self, op: &'static str, name: &Name, flags: OFlag) -> Result<File, Error> {
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let fd = openat(self, name.as_bytes(), flags, mode).map_err(Error::of(op))?;
+        Ok(fd.into())
+    }
+
+    fn remove_leftover(&self, name: &Name) -> Result<(), Error> {
+        match self.find(name)? {
+            Some(stat) if stat.kind == StatKind::File => self.unlink(name),
+            Some(_) => Err(Error::new("openat O_CREAT", Errno::EEXIST)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Staged {
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// `pwrite`.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(Error::of_io("pwrite"))
+    }
+
+    /// Fills `buf` from `offset` on; fewer bytes only at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// `pread`.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
+        read_whole(&self.file, buf, offset)
+    }
+
+    /// Cuts the file, or lengthens it by a hole.
+    ///
+    /// # Errors
+    ///
+    /// `ftruncate`, with `EFBIG` for a length no file can have.
+    pub fn set_len(&self, len: u64) -> Result<(), Error> {
+        let len = offset_for("ftruncate", len)?;
+        ftruncate(&self.file, len).map_err(Error::of("ftruncate"))
+    }
+
+    /// Makes a range a hole, or zeros where the file system has no holes.
+    ///
+    /// The length of the file stays; what lies beyond it is left alone.
+    ///
+    /// # Errors
+    ///
+    /// `fallocate` or `pwrite`.
+    pub fn punch(&self, offset: u64, len: u64) -> Result<(), Error> {
+        let size = Stat::of(&self.file)?.size;
+        let end = offset.saturating_add(len).min(size);
+        if offset >= end {
+            return Ok(());
+        }
+        let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let start = offset_for("fallocate", offset)?;
+        let count = offset_for("fallocate", end - offset)?;
+        match fallocate(&self.file, how, start, count) {
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.write_zeros(offset, end),
+            punched => punched.map_err(Error::of("fallocate")),
+        }
+    }
+
+    /// Sets owner, mode, attributes and time, then gives the file its last name, in `dir`.
+    ///
+    /// `inherits_acl` says whether the directory it was staged in has a default ACL. `new` says
+    /// that nothing had the last name: if something has it by then, it stays. The look is from
+    /// before the rename, which may change `ctime`. What of the metadata could not be set does
+    /// not keep the content from its place.
+    ///
+    /// # Errors
+    ///
+    /// The rename; then nothing has changed under the last name and the temporary file is gone.
+    pub fn commit(
+        mut self,
+        dir: &Dir,
+        want: &Meta,
+        set: &Keep,
+        inherits_acl: bool,
+        new: bool,
+    ) -> Result<(Stat, Applied), Error> {
+        let now = Stat::of(&self.file)?;
+        let has_attributes = inherits_acl || self.temporary.is_none();
+        let inode = Inode::open(self.file.as_fd());
+        let done = metadata::set(inode, now, want, set, has_attributes);
+        if let Some(temporary) = &self.temporary {
+            temporary.rename(dir, new)?;
+        }
+        self.temporary = None;
+        Ok(done)
+    }
+
+    /// Leaves the temporary file on the disk, for a successor to resume from.
+    pub fn keep(mut self) {
+        self.temporary = None;
+    }
+
+    fn write_zeros(&self, mut offset: u64, end: u64) -> Result<(), Error> {
+        while offset < end {
+            let count = ZEROS
+                .len()
+                .min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+            self.write_at(&ZEROS[..count], offset)?;
+            offset += count as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nobody to tell; the next run finds it under the same name.
+            let _ = temporary.dir.unlink(&temporary.name);
+        }
+    }
+}
+
+impl Temporary {
+    fn rename(&self, dir: &Dir, new: bool) -> Result<(), Error> {
+        if new {
+            self.dir.rename_new_into(&self.name, dir, &self.last)
+        } else {
+            self.dir.rename_into(&self.name, dir, &self.last)
+        }
+    }
+}
+
+/// The name of the temporary file for `last`: the same in each run, and of a length that fits.
+fn temporary_name(last: &Name) -> Name {
+    let digest = xxh3_128(&[SALT, last.as_bytes()].concat());
+    let name = format!("{PREFIX}{digest:0DIGITS$x}");
+    Name::new(name.as_bytes()).expect("a short word and hexadecimal digits")
+}
+
+/// The signed number a system call takes.
+fn offset_for(op: &'static str, value: u64) -> Result<i64, Error> {
+    i64::try_from(value).map_err(|_| Error::new(op, Errno::EFBIG))
+}
+
+const PREFIX: &str = ".barge-";
+const DIGITS: usize = 32;
+const SALT: &[u8] = b"barge staging";
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+const CREATE: OFlag = OFlag::O_CREAT
+    .union(OFlag::O_EXCL)
+    .union(OFlag::O_RDWR)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+const IN_PLACE: OFlag = OFlag::O_RDWR
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use barge_types::{Kind, RelPath};
+
+    use super::*;
+    use crate::trees::{meta_of, name, roots};
+
+    fn list(dir: &Dir) -> Vec<Name> {
+        let mut names: Vec<_> = dir
+            .names()
+            .unwrap()
+            .map(|listed| listed.unwrap().name)
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn commit(staged: Staged, dir: &Dir, new: bool) -> Result<(Stat, Applied), Error> {
+        let want = meta_of(&Stat::of(&staged.file)?);
+        staged.commit(dir, &want, &Keep::default(), false, new)
+    }
+
+    #[test]
+    fn commit_shows_the_whole_new_content_or_the_old_one() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let path = folder.path().join("file");
+            fs::write(&path, "old").unwrap();
+            let reader = fs::File::open(&path).unwrap();
+            let staged = dir.stage(&name("file")).unwrap();
+            staged.write_at(b"world", 6).unwrap();
+            staged.write_at(b"hello,", 0).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            let (stat, applied) = commit(staged, &dir, false).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"hello,world");
+            assert_eq!(std::io::read_to_string(reader).unwrap(), "old");
+            assert_eq!(dir.stat(&name("file")).unwrap().ino, stat.ino);
+            assert!(applied.failures.is_empty());
+            assert_eq!(list(&dir), [name("file")]);
+        }
+    }
+
+    #[test]
+    fn commit_as_new_leaves_a_taken_name_alone() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let staged = dir.stage(&name("file")).unwrap();
+            fs::write(folder.path().join("file"), "theirs").unwrap();
+            assert!(commit(staged, &dir, true).unwrap_err().is(Errno::EEXIST));
+            assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"theirs");
+            assert_eq!(list(&dir), [name("file")]);
+        }
+    }
+
+    #[test]
+    fn temporary_is_gone_on_drop_and_found_again_when_kept() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let last = name([b'\xff'; 255]);
+            drop(dir.stage(&last).unwrap());
+            assert_eq!(list(&dir), []);
+            assert!(dir.stage_resume(&last).unwrap().is_none());
+            let staged = dir.stage(&last).unwrap();
+            staged.write_at(b"begun", 0).unwrap();
+            staged.keep();
+            let leftover = dir.stage_resume(&last).unwrap().unwrap();
+            let again = dir.stage(&last).unwrap();
+            let mut buf = [0; 8];
+            assert_eq!(again.read_at(&mut buf, 0), Ok(0));
+            assert_eq!(leftover.read_at(&mut buf, 0), Ok(5));
+            assert!(list(&dir).iter().all(is_own_temporary));
+        }
+    }
+
+    #[test]
+    fn leftover_that_is_not_ours_alone_is_not_resumed() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let (last, temporary) = (name("a"), temporary_name(&name("a")));
+            dir.stage(&last).unwrap().keep();
+            dir.hard_link(&name("b"), &dir, &temporary).unwrap();
+            assert!(dir.stage_resume(&last).unwrap().is_none());
+            dir.unlink(&temporary).unwrap();
+            dir.make_symlink(&temporary, b"b").unwrap();
+            assert!(dir.stage_resume(&last).unwrap().is_none());
+            assert!(dir.stage(&last).unwrap_err().is(Errno::EEXIST));
+            dir.unlink(&temporary).unwrap();
+            dir.make_node(&temporary, &Kind::Fifo).unwrap();
+            assert!(dir.stage_resume(&last).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn own_temporaries_are_told_from_names_that_look_alike() {
+        let own = temporary_name(&name("a"));
+        assert!(is_own_temporary(&own) && is_own_temporary(&name(RUN_MARKER)));
+        assert_ne!(own, temporary_name(&name("b")));
+        let upper = own.as_bytes().to_ascii_uppercase();
+        for other in [
+            &upper[..],
+            &own.as_bytes()[..38],
+            b".barge-",
+            b".barge-run2",
+        ] {
+            assert!(!is_own_temporary(&name(other)), "{}", other.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn file_is_changed_in_place_with_a_hole_punched() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let path = folder.path().join("file");
+            fs::write(&path, [1; 1 << 20]).unwrap();
+            let before = dir.stat(&name("file")).unwrap();
+            let staged = dir.open_in_place(&name("file")).unwrap();
+            staged.punch(4096, 512 << 10).unwrap();
+            staged.punch((1 << 20) - 1, u64::MAX).unwrap();
+            staged.punch(1 << 30, 1).unwrap();
+            staged.write_at(b"2", 0).unwrap();
+            let (after, _) = commit(staged, &dir, false).unwrap();
+            assert_eq!((after.ino, after.size), (before.ino, 1 << 20));
+            assert!(after.blocks < before.blocks);
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(
+                (bytes[0], bytes[1], bytes[4096], bytes[1 << 19]),
+                (b'2', 1, 0, 0)
+            );
+            assert_eq!(bytes[(1 << 20) - 1], 0);
+        }
+    }
+
+    #[test]
+    fn zeros_are_written_where_no_hole_can_be_made() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            fs::write(folder.path().join("file"), [1; 200_000]).unwrap();
+            let staged = dir.open_in_place(&name("file")).unwrap();
+            staged.write_zeros(1, 150_000).unwrap();
+            let bytes = fs::read(folder.path().join("file")).unwrap();
+            assert_eq!(bytes.iter().position(|&byte| byte == 0), Some(1));
+            assert_eq!(bytes.iter().rposition(|&byte| byte == 0), Some(149_999));
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_in_place() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            dir.make_node(&name("fifo"), &Kind::Fifo).unwrap();
+            dir.make_dir(&name("dir")).unwrap();
+            dir.make_symlink(&name("link"), b"/etc/passwd").unwrap();
+            for entry in ["fifo", "dir", "link"] {
+                assert!(dir.open_in_place(&name(entry)).is_err(), "{entry}");
+            }
+        }
+    }
+
+    #[test]
+    fn length_no_file_can_have_is_refused() {
+        for (_folder, root) in roots() {
+            let staged = root
+                .dir(&RelPath::root())
+                .unwrap()
+                .stage(&name("a"))
+                .unwrap();
+            assert!(staged.set_len(u64::MAX).unwrap_err().is(Errno::EFBIG));
+            assert!(staged.write_at(b"a", u64::MAX).is_err());
+        }
+    }
+}
