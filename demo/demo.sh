@@ -3,7 +3,7 @@
 #
 # demo/demo.sh            a small volume of awkward things, in a temporary folder
 # SRC=DIR demo/demo.sh    your volume; it is only read
-# DST=DIR demo/demo.sh    your target; nothing in it is deleted
+# DST=DIR demo/demo.sh    your target, empty or an earlier copy; nothing in it is deleted
 #
 # `make demo` builds barge and installs what this needs first.
 set -euo pipefail

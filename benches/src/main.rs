@@ -61,18 +61,23 @@ fn main() -> ExitCode {
 
 fn measure_all(options: &Options) -> Result<()> {
     let scale = Scale(options.scale);
-    conditions::check_space(&options.dir, scale)?;
+    let dir = fs::canonicalize(&options.dir).with_context(|| unusable(&options.dir))?;
+    conditions::check_space(&dir, scale)?;
     let work = tempfile::Builder::new()
         .prefix("barge-bench.")
-        .tempdir_in(&options.dir)
-        .with_context(|| format!("cannot work in {}", options.dir.display()))?;
+        .tempdir_in(&dir)
+        .with_context(|| unusable(&dir))?;
     let ground = Ground::prepare(work.path())?;
-    println!("{}", conditions::describe(&options.dir)?);
+    println!("{}", conditions::describe(&dir)?);
     for scenario in chosen(&options.scenarios) {
         let samples = measure(&ground, scenario, scale, options)?;
         println!("{}", table::render(scenario, scale, &samples));
     }
     Ok(())
+}
+
+fn unusable(dir: &Path) -> String {
+    format!("cannot work in {}", dir.display())
 }
 
 fn chosen(named: &[Scenario]) -> Vec<Scenario> {

@@ -21,7 +21,8 @@ pub(crate) fn lay(keys: &Path, dir: &Path, source: &Path, target: &Path) -> Resu
         .arg(format!("bench={}", target.display()));
     command.arg("--tls").arg(keys.join("server"));
     let mut server = Process::start("barge serve", Ending::Itself, &mut command, dir)?;
-    let address = server.wait_for_words("listening on ")?;
+    let words = server.wait_for_words("listening on ")?;
+    let address = words.split_whitespace().next().unwrap_or_default();
     let address = address
         .parse()
         .with_context(|| format!("barge listens on {address:?}"))?;

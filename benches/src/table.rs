@@ -20,7 +20,7 @@ pub(crate) fn render(scenario: Scenario, scale: Scale, samples: &[(Contender, Sa
     let barge: Vec<&Sample> = of(Contender::Barge);
     let runs = pair.len().max(barge.len());
     let mut text = format!(
-        "### {scenario}: {}; {runs} runs\n\n",
+        "### {scenario}: {}; runs: {runs}\n\n",
         scenario.describe(scale)
     );
     text.push_str(
