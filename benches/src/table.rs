@@ -35,9 +35,9 @@ pub(crate) fn render(scenario: Scenario, scale: Scale, samples: &[(Contender, Sa
     if !pair.is_empty() && !barge.is_empty() {
         text.push_str(&ratios(&figures(&pair), &figures(&barge)));
     }
-    text.push_str("\n| process | CPU s | peak memory MiB |\n|---|---|---|\n");
-    for (_, samples) in rows {
-        text.push_str(&processes(samples));
+    text.push_str("\n| | process | CPU s | peak memory MiB |\n|---|---|---|---|\n");
+    for (name, samples) in rows {
+        text.push_str(&processes(name, samples));
     }
     text
 }
@@ -97,7 +97,7 @@ fn ratios(pair: &Figures, barge: &Figures) -> String {
 }
 
 /// A row for each role: median time on a processor, and the largest peak of each of its processes.
-fn processes(samples: &[&Sample]) -> String {
+fn processes(name: &str, samples: &[&Sample]) -> String {
     let mut text = String::new();
     let Some(first) = samples.first() else {
         return text;
@@ -106,7 +106,12 @@ fn processes(samples: &[&Sample]) -> String {
     for (index, usage) in roles(first).iter().enumerate() {
         let all: Vec<Usage> = samples.iter().map(|s| roles(s)[index].clone()).collect();
         let cpu = Spread::of(all.iter().map(|usage| usage.cpu.as_secs_f64())).median;
-        let _ = writeln!(text, "| {} | {cpu:.2} | {} |", usage.role, peaks(&all));
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {cpu:.2} | {} |",
+            usage.role,
+            peaks(&all)
+        );
     }
     text
 }
@@ -184,7 +189,7 @@ mod tests {
         for line in [
             "| pair | 6.00 (6.00–6.00) | 683 | 6.00 (6.00–6.00) | 1.00 | 4.0 | 1.00 |",
             "| **pair ÷ barge** | **3.00** | | 3.00 | 1.00 | 2.00 | 1.00 |",
-            "| rsync | 6.00 | 1.0 + 3.0 |",
+            "| pair | rsync | 6.00 | 1.0 + 3.0 |",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
         }
