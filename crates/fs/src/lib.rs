@@ -58,6 +58,19 @@ mod trees {
         disk.into_iter().chain(memory).map(open).collect()
     }
 
+    /// The roots whose file system holds `user.*`, as tmpfs does only since Linux 6.6.
+    pub(crate) fn roots_with_attributes() -> Vec<(TempDir, Root)> {
+        let mut roots = roots();
+        roots.retain(|(folder, _)| {
+            let holds = xattr::set(folder, "user.probe", b"").is_ok();
+            if !holds {
+                println!("skipped, holds no user.*: {}", folder.path().display());
+            }
+            holds && xattr::remove(folder, "user.probe").is_ok()
+        });
+        roots
+    }
+
     /// What an entry has, and no attributes.
     pub(crate) fn meta_of(stat: &Stat) -> Meta {
         Meta {

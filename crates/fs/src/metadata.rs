@@ -310,7 +310,7 @@ mod tests {
     use nix::errno::Errno;
 
     use super::*;
-    use crate::trees::{is_root, meta_of, mode, name, roots};
+    use crate::trees::{is_root, meta_of, mode, name, roots, roots_with_attributes};
     use crate::{Dir, Root};
 
     const DAY: i64 = 86_400;
@@ -535,7 +535,7 @@ mod tests {
 
     #[test]
     fn attributes_and_acls_are_set_changed_and_removed() {
-        for (_folder, root) in roots() {
+        for (_folder, root) in roots_with_attributes() {
             let dir = top(&root);
             dir.make_dir(&name("dir")).unwrap();
             let keep = Keep::default();
@@ -598,7 +598,7 @@ mod tests {
 
     #[test]
     fn read_only_file_of_an_ordinary_user_is_committed_with_its_attributes() {
-        for (_folder, root) in roots() {
+        for (_folder, root) in roots_with_attributes() {
             let dir = top(&root);
             let mut want = meta_of(&dir.stat_self().unwrap());
             want.mode = mode(0o444);

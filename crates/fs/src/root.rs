@@ -150,13 +150,13 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::trees::{mode, name, roots};
     use crate::{Keep, trees};
 
     fn both_ways(root: &Root) -> [Root; 2] {
-        assert!(root.top.descent.openat2, "this kernel has openat2");
         [root.clone(), root.clone().without_openat2()]
     }
 
@@ -220,33 +220,49 @@ mod tests {
         }
     }
 
-    /// Changes `name` between a directory and a link to `outside` until told to stop.
+    /// Changes `a` between a directory and a link to `outside`, at uneven times, until stopped.
     fn flip(folder: &Path, outside: &Path, stop: &AtomicBool) {
         let (shown, hidden) = (folder.join("a"), folder.join("hidden"));
+        let wait = |micros| std::thread::sleep(Duration::from_micros(micros));
+        let mut turn = 0;
         while !stop.load(Ordering::Relaxed) {
+            wait(turn % 7 * 400);
             fs::rename(&shown, &hidden).unwrap();
             symlink(outside, &shown).unwrap();
+            wait(turn % 5 * 50);
             fs::remove_file(&shown).unwrap();
             fs::rename(&hidden, &shown).unwrap();
+            turn += 1;
         }
     }
 
     /// Writes, changes and deletes in `a`, as far as it is a directory at the moment.
     fn disturb(root: &Root) -> Result<(), Error> {
+        let set = Keep::default();
         let dir = root.dir(&rel(b"a/b"))?;
         let staged = dir.stage(&name("file"))?;
         staged.write_at(b"inside", 0)?;
         let want = trees::meta_of(&dir.stat_self()?);
-        staged.commit(&dir, &want, &Keep::default(), false, false)?;
+        staged.commit(&dir, &want, &set, false, false)?;
         let top = root.dir(&RelPath::root())?;
+        let below = top.open_dir(&name("a"))?;
+        if below.find(&name("c"))?.is_none() {
+            below.make_dir(&name("c"))?;
+        }
+        below.remove_tree(&name("c"), &mut |_, _| true)?;
         let stat = top.stat(&name("a"))?;
         let mut want = trees::meta_of(&stat);
-        want.mode = mode(0o711);
+        want.mode = mode(if stat.mode.bits() == 0o711 {
+            0o700
+        } else {
+            0o711
+        });
         let kind = barge_types::Kind::Directory;
-        top.apply(&name("a"), &stat, &want, &kind, &Keep::default(), true);
-        top.open_dir(&name("a"))?
-            .remove_tree(&name("c"), &mut |_, _| true)?;
-        Ok(())
+        let applied = top.apply(&name("a"), &stat, &want, &kind, &set, true);
+        applied
+            .failures
+            .first()
+            .map_or(Ok(()), |failure| Err(*failure))
     }
 
     #[test]
@@ -262,15 +278,18 @@ mod tests {
             drop(root);
             let root = Root::open(&inside).unwrap();
             let stop = AtomicBool::new(false);
-            let mut done = 0;
+            let mut through = 0;
             std::thread::scope(|scope| {
                 scope.spawn(|| flip(&inside, &outside, &stop));
                 for root in both_ways(&root) {
-                    done += (0..1000).filter(|_| disturb(&root).is_ok()).count();
+                    through += (0..1000).filter(|_| disturb(&root).is_ok()).count();
                 }
                 stop.store(true, Ordering::Relaxed);
             });
-            println!("{done} of 2000 rounds met the directory");
+            assert!(
+                (1..2000).contains(&through),
+                "{through} of 2000 rounds is no race"
+            );
             let after = fs::metadata(&outside).unwrap();
             assert_eq!(before.permissions(), after.permissions());
             assert_eq!(before.modified().unwrap(), after.modified().unwrap());
