@@ -7,8 +7,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much is asked of the socket at once: sixteen TLS records of full size.
-const READ_AHEAD: usize = 256 << 10;
+/// How much is asked of the socket at once: four TLS records of full size.
+///
+/// CPU time at both ends for 2 GiB over loopback, on two busy cores, median (range) of ten:
+/// 4.4 s (3.8 to 5.1) without this buffer, 4.0 s (3.3 to 4.6) with 64 KiB, 4.8 s (3.9 to 5.0)
+/// with 256 KiB. `tests/throughput.rs` measures it.
+const READ_AHEAD: usize = 64 << 10;
 
 /// A socket with a buffer below its reader.
 ///

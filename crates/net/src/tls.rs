@@ -295,7 +295,8 @@ impl AsyncWrite for Stream {
 /// Finds the server's refusal in an error of a client's first read.
 ///
 /// In TLS 1.3 a client's handshake is done before the server has seen the client's certificate,
-/// so the server's alert comes later. `None` for every error that is no such alert.
+/// so the server's alert comes later. A write may fail before it: read then, to learn why.
+/// `None` for every error that is no such alert.
 pub fn classify(error: &io::Error) -> Option<DialError> {
     match rustls_error(error)? {
         RustlsError::AlertReceived(alert) => alert_refusal(*alert).map(DialError::from),
@@ -319,7 +320,9 @@ fn parse_name(name: &str) -> Result<ServerName<'static>, DialError> {
     })
 }
 
-/// The suites of TLS 1.3, the fastest on machines with AES instructions first.
+/// The suites of TLS 1.3, AES first for machines with its instructions.
+///
+/// AES-128 before AES-256 took about 4 % less CPU time over loopback, within the noise.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
