@@ -1,0 +1,474 @@
+//! Finds blocks of a basis in new data.
+//!
+//! Three ways to find one, the cheapest first: behind a match, the next block is tried by its strong
+//! sum alone; at offsets that are multiples of the block length, the basis's block at the same offset
+//! is tried; at every other offset, the window's rolling sum is looked up.
+//!
+//! What a search costs is bounded whatever the data and the signature are: a byte costs one step of
+//! the rolling sum and one lookup of at most 16 slots; a block length of data costs at most
+//! 3 * ([`FALSE_ALARMS`] + 2) strong sums, however much looks alike.
+
+use std::mem;
+
+use crate::{Index, Rolling, strong};
+
+/// A piece of a delta.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Op<'a> {
+    /// Bytes the basis has.
+    Copy {
+        /// Where they begin in the basis.
+        basis_offset: u64,
+        /// How many they are; copies that follow each other in new data and basis are one.
+        len: u64,
+    },
+    /// Bytes to be sent.
+    Literal(&'a [u8]),
+}
+
+/// Windows with the weak sum of a block and the strong sum of none, until the search goes on at the
+/// next multiple of the block length.
+///
+/// By chance there is one in 2^12 bytes with 2^20 blocks, so about one a block.
+const FALSE_ALARMS: usize = 8;
+
+/// Steps of the rolling sum between two tests for the end of the data: a fifth of the time less.
+const UNROLLED: usize = 8;
+
+/// A search through one contiguous piece of a new file.
+///
+/// It is given the piece by [`feed`](Self::feed) in any split, holds back less than two blocks of it,
+/// and ends with [`finish`](Self::finish). The operations, in order, make exactly the piece.
+pub struct Search<'i> {
+    index: &'i Index,
+    /// Where in the new file the first byte lies that no operation covers.
+    offset: u64,
+    /// The block that comes next if new data and basis go on alike.
+    expected: Option<u64>,
+    /// Bytes fed that no operation covers; less than two blocks.
+    unread: Vec<u8>,
+    /// Offset in the basis and length of a copy that may still grow.
+    copy: Option<(u64, u64)>,
+    #[cfg(test)]
+    strong_sums: std::cell::Cell<usize>,
+}
+
+impl<'i> Search<'i> {
+    /// Begins at an offset of the new file; the piece must end below 2^64.
+    pub fn new(index: &'i Index, offset: u64) -> Self {
+        let len = u64::from(index.block_len().get());
+        Self {
+            index,
+            offset,
+            expected: offset.is_multiple_of(len).then_some(offset / len),
+            unread: Vec::new(),
+            copy: None,
+            #[cfg(test)]
+            strong_sums: std::cell::Cell::default(),
+        }
+    }
+
+    /// Searches the next bytes of the piece.
+    pub fn feed(&mut self, mut data: &[u8], emit: &mut impl FnMut(Op<'_>)) {
+        let enough = 2 * self.block_len();
+        // Windows that begin in what an earlier feed left are copied together; all others are read
+        // where they are.
+        while !self.unread.is_empty() && !data.is_empty() {
+            let taken = data.len().min(enough - self.unread.len());
+            self.unread.extend_from_slice(&data[..taken]);
+            if self.unread.len() < enough {
+                return;
+            }
+            let mut unread = mem::take(&mut self.unread);
+            unread.drain(..self.read(&unread, emit));
+            if unread.len() <= taken {
+                data = &data[taken - unread.len()..];
+                unread.clear();
+            } else {
+                data = &data[taken..];
+            }
+            self.unread = unread;
+        }
+        // Short pieces wait for more: a read begins with the sum of a whole window.
+        let read = if data.len() < enough {
+            0
+        } else {
+            self.read(data, emit)
+        };
+        self.unread.extend_from_slice(&data[read..]);
+    }
+
+    /// Ends the piece. The short last block of the basis is looked for at its very end only.
+    pub fn finish(mut self, emit: &mut impl FnMut(Op<'_>)) {
+        let unread = mem::take(&mut self.unread);
+        let rest = &unread[self.read(&unread, emit)..];
+        if let Some((basis_offset, len, sum)) = self.index.tail()
+            && let Some(at) = rest.len().checked_sub(len)
+            && self.strong(&rest[at..]) == sum
+        {
+            self.literal(&rest[..at], emit);
+            self.copy(basis_offset, len, emit);
+        } else {
+            self.literal(rest, emit);
+        }
+        self.end_copy(emit);
+    }
+
+    /// Covers `data` with operations and returns how far: up to less than a block from its end.
+    fn read(&mut self, data: &[u8], emit: &mut impl FnMut(Op<'_>)) -> usize {
+        let len = self.block_len();
+        let mut at = 0;
+        while data.len() - at >= len {
+            let (literal, found) = self.next_match(&data[at..]);
+            self.literal(&data[at..at + literal], emit);
+            at += literal;
+            if let Some(block) = found {
+                self.copy(block * len as u64, len, emit);
+                self.expected = Some(block + 1);
+                at += len;
+            }
+        }
+        at
+    }
+
+    /// The first match in `data`, which holds a block or more: how many bytes lie before it, and the
+    /// block. Without a match, how many windows there are.
+    fn next_match(&mut self, data: &[u8]) -> (usize, Option<u64>) {
+        let len = self.block_len();
+        if let Some(block) = self.expected.take()
+            && let Some(sum) = self.index.strong(block)
+            && self.strong(&data[..len]) == sum
+        {
+            return (0, Some(block));
+        }
+        let windows = data.len() - len + 1;
+        let mut at = 0;
+        while at < windows {
+            let past_multiple = ((self.offset + at as u64) % len as u64) as usize;
+            let stop = windows.min(at + len - past_multiple);
+            if let Some((at, block)) = self.roll(data, at, stop) {
+                return (at, Some(block));
+            }
+            at = stop;
+        }
+        (windows, None)
+    }
+
+    /// The first match of a window that begins in `from..stop`, no further than to the next multiple
+    /// of the block length. Gives up after [`FALSE_ALARMS`].
+    fn roll(&self, data: &[u8], from: usize, stop: usize) -> Option<(usize, u64)> {
+        let len = self.block_len();
+        let mut at = from;
+        let mut rolling = Rolling::new(&data[at..at + len]);
+        if let Some(block) = self.same_place(at, rolling.value(), &data[at..at + len]) {
+            return Some((at, block));
+        }
+        for _ in 0..FALSE_ALARMS {
+            if let Some(block) = self.find(rolling.value(), &data[at..at + len]) {
+                return Some((at, block));
+            }
+            let (leaving, entering) = (&data[at..stop - 1], &data[at + len..stop - 1 + len]);
+            at += 1 + self.roll_to_suspect(&mut rolling, leaving, entering)?;
+        }
+        None
+    }
+
+    /// Rolls through windows until one has the weak sum of a block: after how many steps, less one.
+    fn roll_to_suspect(&self, sum: &mut Rolling, leaving: &[u8], entering: &[u8]) -> Option<usize> {
+        let mut suspects = |leaving, entering| {
+            sum.roll(leaving, entering);
+            self.index.suspects(sum.value())
+        };
+        let (leaving, leaving_rest) = leaving.as_chunks::<UNROLLED>();
+        let (entering, entering_rest) = entering.as_chunks::<UNROLLED>();
+        for (chunk, (leaving, entering)) in leaving.iter().zip(entering).enumerate() {
+            for i in 0..UNROLLED {
+                if suspects(leaving[i], entering[i]) {
+                    return Some(chunk * UNROLLED + i);
+                }
+            }
+        }
+        let rest = leaving_rest
+            .iter()
+            .zip(entering_rest)
+            .position(|(&l, &e)| suspects(l, e))?;
+        Some(leaving.len() * UNROLLED + rest)
+    }
+
+    /// The basis's block at the offset of the window `at` bytes ahead, if it is equal.
+    ///
+    /// Preferred to its duplicates, and found where too many weak sums are alike.
+    fn same_place(&self, at: usize, weak: u32, window: &[u8]) -> Option<u64> {
+        let (offset, len) = (self.offset + at as u64, window.len() as u64);
+        let block = offset / len;
+        let equal = offset.is_multiple_of(len)
+            && self.index.has_weak(block, weak)
+            && self.index.strong(block) == Some(self.strong(window));
+        equal.then_some(block)
+    }
+
+    fn find(&self, weak: u32, window: &[u8]) -> Option<u64> {
+        if !self.index.suspects(weak) {
+            return None;
+        }
+        self.index.find(weak, self.strong(window))
+    }
+
+    fn strong(&self, bytes: &[u8]) -> u128 {
+        #[cfg(test)]
+        self.strong_sums.update(|n| n + 1);
+        strong(self.index.seed(), bytes)
+    }
+
+    fn literal(&mut self, bytes: &[u8], emit: &mut impl FnMut(Op<'_>)) {
+        if !bytes.is_empty() {
+            self.end_copy(emit);
+            emit(Op::Literal(bytes));
+            self.offset += bytes.len() as u64;
+        }
+    }
+
+    fn copy(&mut self, basis_offset: u64, len: usize, emit: &mut impl FnMut(Op<'_>)) {
+        self.offset += len as u64;
+        match &mut self.copy {
+            Some((begin, so_far)) if *begin + *so_far == basis_offset => *so_far += len as u64,
+            _ => {
+                self.end_copy(emit);
+                self.copy = Some((basis_offset, len as u64));
+            }
+        }
+    }
+
+    fn end_copy(&mut self, emit: &mut impl FnMut(Op<'_>)) {
+        if let Some((basis_offset, len)) = self.copy.take() {
+            emit(Op::Copy { basis_offset, len });
+        }
+    }
+
+    fn block_len(&self) -> usize {
+        self.index.block_len().bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{BlockLen, BlockSum, Seed, Signature, patch};
+
+    const SEED: Seed = Seed::new(7);
+    const LEN: usize = 512;
+
+    fn signature(basis: &[u8], len: u32) -> Signature {
+        Signature::new(basis.len() as u64, BlockLen::new(len).unwrap(), SEED).unwrap()
+    }
+
+    fn index(basis: &[u8], len: u32) -> Index {
+        let sums: Vec<_> = basis
+            .chunks(len as usize)
+            .map(|b| BlockSum::new(SEED, b))
+            .collect();
+        let mut signature = signature(basis, len);
+        signature.push(0, &sums).unwrap();
+        signature.build()
+    }
+
+    /// What a search through one piece came to.
+    #[derive(Debug, Default)]
+    struct Delta {
+        rebuilt: Vec<u8>,
+        copies: Vec<(u64, u64)>,
+        literal: usize,
+        strong_sums: usize,
+    }
+
+    fn delta<'a>(
+        index: &Index,
+        basis: &[u8],
+        offset: u64,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Delta {
+        let mut delta = Delta::default();
+        let mut take = |op: Op<'_>| {
+            patch::apply(basis, op, &mut delta.rebuilt).unwrap();
+            match op {
+                Op::Literal(bytes) => delta.literal += bytes.len(),
+                Op::Copy { basis_offset, len } => delta.copies.push((basis_offset, len)),
+            }
+        };
+        let mut search = Search::new(index, offset);
+        for piece in pieces {
+            search.feed(piece, &mut take);
+            assert!(search.unread.len() < 2 * index.block_len().bytes());
+        }
+        let strong_sums = search.strong_sums.get();
+        search.finish(&mut take);
+        delta.strong_sums = strong_sums;
+        delta
+    }
+
+    /// Bytes without any likeness: SplitMix64.
+    fn random(seed: u64, len: usize) -> Vec<u8> {
+        let words = (1..=len as u64 / 8 + 1).map(|n| {
+            let mut z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ z >> 31
+        });
+        let mut bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn pieces<'a>(mut data: &'a [u8], lens: &[usize]) -> Vec<&'a [u8]> {
+        let mut pieces = Vec::new();
+        for &len in lens {
+            let (piece, rest) = data.split_at(len.min(data.len()));
+            pieces.push(piece);
+            data = rest;
+        }
+        pieces.push(data);
+        pieces
+    }
+
+    /// Data made of parts of few kinds, so that some of it lies in another file of its kind.
+    fn data() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            (0..4_u64, 1..2000_usize).prop_map(|(seed, len)| random(seed, len)),
+            (0..2_u8, 1..2000_usize).prop_map(|(byte, len)| vec![byte; len]),
+            vec(any::<u8>(), 0..20),
+        ];
+        vec(part, 0..8).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn delta_rebuilds_any_data_from_any_basis(
+            basis in data(),
+            new in data(),
+            len in prop_oneof![Just(512_u32), 512..1500_u32],
+            lens in vec(prop_oneof![0..5_usize, 0..3000_usize], 0..20),
+            offset in prop_oneof![Just(0_u64), 0..3000_u64],
+        ) {
+            let delta = delta(&index(&basis, len), &basis, offset, pieces(&new, &lens));
+            prop_assert_eq!(delta.rebuilt, new);
+        }
+
+        #[test]
+        fn delta_rebuilds_data_when_sums_are_missing(basis in data(), new in data(), given: Vec<bool>) {
+            let mut signature = signature(&basis, 512);
+            for ((n, block), &given) in basis.chunks(LEN).enumerate().zip(&given) {
+                if given {
+                    signature.push(n as u32, &[BlockSum::new(SEED, block)]).unwrap();
+                }
+            }
+            let delta = delta(&signature.build(), &basis, 0, [&new[..]]);
+            for (offset, len) in delta.copies {
+                let blocks = offset as usize / LEN..(offset + len) as usize / LEN;
+                prop_assert!(given[blocks].iter().all(|&given| given));
+            }
+            prop_assert_eq!(delta.rebuilt, new);
+        }
+
+        #[test]
+        fn delta_of_unchanged_data_is_one_copy(basis in data(), lens in vec(0..3000_usize, 0..20)) {
+            let delta = delta(&index(&basis, 512), &basis, 0, pieces(&basis, &lens));
+            let whole = (0, basis.len() as u64);
+            prop_assert_eq!(delta.copies, if basis.is_empty() { vec![] } else { vec![whole] });
+        }
+
+        #[test]
+        fn delta_of_an_insertion_is_the_insertion_and_one_copy(
+            inserted in vec(any::<u8>(), 1..LEN),
+            len in 4 * LEN..40 * LEN,
+            lens in vec(0..3000_usize, 0..20),
+        ) {
+            let basis = random(1, len);
+            let new = [&inserted[..], &basis].concat();
+            let delta = delta(&index(&basis, 512), &basis, 0, pieces(&new, &lens));
+            prop_assert_eq!(delta.copies, [(0, len as u64)]);
+            prop_assert_eq!(delta.literal, inserted.len());
+        }
+    }
+
+    #[test]
+    fn delta_of_a_block_rewritten_in_place_is_that_block() {
+        let basis = random(1, 40 * LEN);
+        let mut new = basis.clone();
+        new[7 * LEN..8 * LEN].copy_from_slice(&random(2, LEN));
+        let delta = delta(&index(&basis, 512), &basis, 0, [&new[..]]);
+        assert_eq!(delta.copies, [(0, 7 * 512), (8 * 512, 32 * 512)]);
+        assert_eq!(delta.literal, LEN);
+        assert!(delta.strong_sums < 45, "{}", delta.strong_sums);
+    }
+
+    #[test]
+    fn piece_from_the_middle_is_matched_at_its_own_offset_before_a_duplicate() {
+        let basis = vec![5; 40 * LEN];
+        let (from, to) = (10 * LEN, 20 * LEN);
+        for late in [0, 100] {
+            let from = from + late;
+            let delta = delta(&index(&basis, 512), &basis, from as u64, [&basis[from..to]]);
+            assert_eq!(delta.rebuilt, &basis[from..to]);
+            assert_eq!(delta.copies[0].0 as usize, if late == 0 { from } else { 0 });
+        }
+    }
+
+    #[test]
+    fn short_last_block_matches_only_at_the_end_of_new_data() {
+        let basis = random(1, 2 * LEN + 100);
+        let index = index(&basis, 512);
+        let new = [&b"new"[..], &basis[2 * LEN..]].concat();
+        let at_end = delta(&index, &basis, 0, [&new[..]]);
+        assert_eq!((at_end.copies, at_end.literal), (vec![(2 * 512, 100)], 3));
+        let new = [&new[..], b"x"].concat();
+        assert_eq!(delta(&index, &basis, 0, [&new[..]]).literal, new.len());
+    }
+
+    #[test]
+    fn cost_stays_bounded_when_every_window_is_a_false_alarm() {
+        let new = random(3, 64 * LEN);
+        let rolled: Vec<u32> = new.windows(LEN).map(crate::weak).collect();
+        // A hostile signature: the weak sums of the very data to come, and strong sums of none.
+        let sums: Vec<_> = rolled
+            .iter()
+            .zip(1..)
+            .map(|(&weak, strong)| BlockSum { weak, strong })
+            .collect();
+        let basis = vec![0; sums.len() * LEN];
+        let mut signature = signature(&basis, 512);
+        signature.push(0, &sums).unwrap();
+        let delta = delta(&signature.build(), &basis, 0, new.chunks(8 * LEN));
+        assert_eq!(delta.rebuilt, new);
+        assert_bounded(&delta);
+    }
+
+    #[test]
+    fn cost_stays_bounded_in_periodic_data_that_never_quite_matches() {
+        let zeros = vec![0; 64 * LEN];
+        for period in [1, 2, 3, 255, 511, 512, 513] {
+            let wave = |shift: usize, len| -> Vec<u8> {
+                (0..len)
+                    .map(|i| (i + shift).is_multiple_of(period).into())
+                    .collect()
+            };
+            let basis = [wave(0, 32 * LEN), zeros.clone(), wave(1, 31 * LEN + 7)].concat();
+            for new in [zeros.clone(), vec![1; 64 * LEN], wave(period / 2, 64 * LEN)] {
+                let delta = delta(&index(&basis, 512), &basis, 0, new.chunks(1000));
+                assert_eq!(delta.rebuilt, new);
+                assert_bounded(&delta);
+            }
+        }
+    }
+
+    fn assert_bounded(delta: &Delta) {
+        let blocks = delta.rebuilt.len().div_ceil(LEN);
+        let sums = delta.strong_sums;
+        assert!(
+            sums <= 3 * (FALSE_ALARMS + 2) * blocks,
+            "{sums} strong sums for {blocks} blocks"
+        );
+    }
+}
