@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::control::{SegmentId, failure, put_failure};
 use crate::cursor::Reader;
-use crate::frame::{Frame, MAX_PAYLOAD, Tag};
+use crate::frame::{Frame, Tag};
 use crate::ProtocolError;
 
 /// The longest file that travels in a bundle; longer ones go in ranges.
@@ -243,31 +243,35 @@ impl Content {
 
 /// Builds a bundle file by file, so that its length is known before it is full.
 #[derive(Debug, Default)]
-pub struct BundleEncoder(BytesMut);
+pub struct BundleEncoder {
+    fields: BytesMut,
+    content_len: u64,
+}
 
 impl BundleEncoder {
     /// Adds a file of at most [`MAX_BUNDLED`] bytes.
     pub fn push(&mut self, file: FileRef, digest: u128, bytes: &[u8]) {
-        self.0.reserve(RECORD_FIXED + bytes.len());
-        put_file(&mut self.0, file);
-        self.0.put_u32_le(bytes.len() as u32);
-        self.0.put_u128_le(digest);
-        self.0.put_slice(bytes);
+        self.fields.reserve(RECORD_FIXED + bytes.len());
+        put_file(&mut self.fields, file);
+        self.fields.put_u32_le(bytes.len() as u32);
+        self.fields.put_u128_le(digest);
+        self.fields.put_slice(bytes);
+        self.content_len += bytes.len() as u64;
     }
 
-    /// Whether a file of `len` bytes still fits.
-    pub fn has_room(&self, len: usize) -> bool {
-        self.0.len() + RECORD_FIXED + len <= MAX_PAYLOAD / 2
+    /// Bytes of the files in it.
+    pub fn content_len(&self) -> u64 {
+        self.content_len
     }
 
     /// Whether no file is in it.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.fields.is_empty()
     }
 
     /// The frame.
     pub fn finish(self) -> Frame {
-        Frame::with_body(Tag::Bundle, &[], self.0.freeze())
+        Frame::with_body(Tag::Bundle, &[], self.fields.freeze())
     }
 }
 

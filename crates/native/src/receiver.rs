@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::ProtocolError;
-use crate::control::{DirId, Segment};
+use crate::control::{DirId, Segment, SegmentId};
 use crate::sender::SEGMENT_COST;
 
 /// Checks the list as it arrives: numbers in order, directories known, within the window. `D` is
@@ -77,6 +77,11 @@ impl<D: Clone> Inbox<D> {
         Ok((dir, cost))
     }
 
+    /// Whether a segment has arrived, finished or not.
+    pub fn has_had(&self, id: SegmentId) -> bool {
+        u64::from(id.0) < self.next_segment
+    }
+
     /// A segment is finished.
     pub fn close(&mut self, cost: u64) {
         self.cost -= cost;
@@ -100,7 +105,6 @@ impl<D: Clone> Inbox<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::SegmentId;
 
     fn segment(id: u32, dir: u64, last: bool) -> Segment {
         let (id, dir) = (SegmentId(id), DirId(dir));

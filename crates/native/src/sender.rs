@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use barge_types::Kind;
 
-use crate::control::{DirId, Ending, Item, LinkGroup, SegmentId, Tie};
+use crate::control::{Ending, Item, LinkGroup, SegmentId, Tie};
 use crate::{FileRef, ProtocolError};
 
 /// What a segment costs of the list window, however short it is.
@@ -44,17 +44,32 @@ impl<P: Clone> Outbox<P> {
         self.cost < self.window
     }
 
-    /// Enters a segment of `len` bytes on the wire, and numbers it; `None` when all 2^32 numbers
+    /// The number of the segment that is entered next.
+    pub fn next_id(&self) -> SegmentId {
+        SegmentId(self.next)
+    }
+
+    /// Enters a segment whose payload takes `len` bytes on the wire; false when all 2^32 numbers
     /// are used up.
-    pub fn open(&mut self, place: P, items: Arc<[Item]>, len: usize) -> Option<SegmentId> {
-        let id = SegmentId(self.next);
-        self.next = self.next.checked_add(1)?;
+    #[must_use]
+    pub fn enter(&mut self, place: P, items: Arc<[Item]>, len: usize) -> bool {
+        let id = self.next_id();
+        let Some(next) = self.next.checked_add(1) else {
+            return false;
+        };
+        self.next = next;
         let cost = (len as u64).max(SEGMENT_COST);
         self.cost += cost;
         self.listed += items.len() as u64;
         let asked = vec![false; items.len()];
         self.segments.insert(id, Outstanding { place, items, cost, asked });
-        Some(id)
+        true
+    }
+
+    /// The place and entries of a segment that is on its way.
+    pub fn get(&self, id: SegmentId) -> Option<(P, Arc<[Item]>)> {
+        let segment = self.segments.get(&id)?;
+        Some((segment.place.clone(), Arc::clone(&segment.items)))
     }
 
     /// Checks that a file was listed, is regular, and has not been asked for before.
@@ -149,26 +164,6 @@ impl<K: Eq + std::hash::Hash> LinkTable<K> {
     }
 }
 
-/// Numbers directories.
-#[derive(Debug)]
-pub struct DirIds(u64);
-
-impl Default for DirIds {
-    /// The root is 0 and has its number before it is asked for.
-    fn default() -> Self {
-        Self(1)
-    }
-}
-
-impl DirIds {
-    /// A number for the next directory.
-    pub fn next(&mut self) -> DirId {
-        let id = DirId(self.0);
-        self.0 += 1;
-        id
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +181,8 @@ mod tests {
     #[test]
     fn outbox_refuses_requests_for_what_was_not_listed_or_asked_before() {
         let mut outbox = Outbox::new(SEGMENT_COST);
-        let id = outbox.open((), crate::testing::items().into(), 10).unwrap();
+        let id = outbox.next_id();
+        assert!(outbox.enter((), crate::testing::items().into(), 10));
         assert!(!outbox.has_room());
         let file = |index| FileRef { segment: id, index };
         outbox.ask(file(0)).unwrap();

@@ -8,6 +8,7 @@ mod held;
 pub mod mount;
 pub mod mover;
 pub mod mutate;
+pub mod pair;
 pub mod peer;
 mod random;
 pub mod scratch;
