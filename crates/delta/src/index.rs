@@ -89,8 +89,22 @@ impl Index {
         }
     }
 
+    /// Whether the basis has exactly `bytes` at `offset`, as one block.
+    pub fn is_block_at(&self, offset: u64, bytes: &[u8]) -> bool {
+        let len = u64::from(self.block_len.get());
+        if !offset.is_multiple_of(len) {
+            return false;
+        }
+        let known = match self.tail() {
+            Some((start, tail, sum)) if (start, tail) == (offset, bytes.len()) => Some(sum),
+            _ if bytes.len() as u64 == len => self.strong(offset / len),
+            _ => None,
+        };
+        known.is_some_and(|sum| sum == strong(self.seed, bytes))
+    }
+
     /// Bytes in a block.
-    pub(crate) fn block_len(&self) -> BlockLen {
+    pub fn block_len(&self) -> BlockLen {
         self.block_len
     }
 
@@ -186,6 +200,28 @@ mod tests {
     fn index_is_shared_between_threads() {
         fn shared<T: Send + Sync>() {}
         shared::<Index>();
+    }
+
+    #[test]
+    fn block_is_known_at_its_own_offset_only() {
+        let (len, seed) = (BlockLen::new(512).unwrap(), Seed::new(1));
+        let basis: Vec<u8> = (0..1300u32).map(|n| (n / 7) as u8).collect();
+        let sums: Vec<_> = basis.chunks(512).map(|block| crate::BlockSum::new(seed, block)).collect();
+        let mut signature = crate::Signature::new(1300, len, seed).unwrap();
+        signature.push(0, &sums).unwrap();
+        let index = signature.build();
+        for (offset, end, known) in [
+            (0, 512, true),
+            (512, 1024, true),
+            (1024, 1300, true),
+            (1024, 1299, false),
+            (100, 612, false),
+            (0, 511, false),
+        ] {
+            assert_eq!(index.is_block_at(offset, &basis[offset as usize..end]), known, "{offset}");
+        }
+        assert!(!index.is_block_at(512, &basis[..512]));
+        assert!(!index.is_block_at(2048, &basis[..512]));
     }
 
     #[test]
