@@ -206,7 +206,10 @@ mod tests {
     fn block_is_known_at_its_own_offset_only() {
         let (len, seed) = (BlockLen::new(512).unwrap(), Seed::new(1));
         let basis: Vec<u8> = (0..1300u32).map(|n| (n / 7) as u8).collect();
-        let sums: Vec<_> = basis.chunks(512).map(|block| crate::BlockSum::new(seed, block)).collect();
+        let sums: Vec<_> = basis
+            .chunks(512)
+            .map(|block| crate::BlockSum::new(seed, block))
+            .collect();
         let mut signature = crate::Signature::new(1300, len, seed).unwrap();
         signature.push(0, &sums).unwrap();
         let index = signature.build();
@@ -218,7 +221,11 @@ mod tests {
             (100, 612, false),
             (0, 511, false),
         ] {
-            assert_eq!(index.is_block_at(offset, &basis[offset as usize..end]), known, "{offset}");
+            assert_eq!(
+                index.is_block_at(offset, &basis[offset as usize..end]),
+                known,
+                "{offset}"
+            );
         }
         assert!(!index.is_block_at(512, &basis[..512]));
         assert!(!index.is_block_at(2048, &basis[..512]));
