@@ -41,6 +41,8 @@ pub struct Link {
     own_window: u64,
     last_sent: Instant,
     last_heard: Instant,
+    /// The peer waits to hear that its last message has arrived.
+    urgent: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ impl Link {
             own_window,
             last_sent: now,
             last_heard: now,
+            urgent: false,
         }
     }
 
@@ -99,7 +102,8 @@ impl Link {
 
     /// The next frame for the connection; `None` when there is nothing to send now.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
-        let frame = self.poll_ack(self.own_window / 8).or_else(|| self.poll_message())?;
+        let due = if self.urgent { 1 } else { self.own_window / 8 };
+        let frame = self.poll_ack(due).or_else(|| self.poll_message())?;
         self.last_sent = now;
         Some(frame)
     }
@@ -165,6 +169,11 @@ impl Link {
         Ok(())
     }
 
+    /// Messages that have arrived at either end: what grows as long as connections are any good.
+    pub fn progress(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.received + lane.first_sent).sum()
+    }
+
     /// Whether the peer has received everything that was pushed.
     pub fn is_drained(&self) -> bool {
         self.lanes.iter().all(|lane| lane.queued.is_empty() && lane.sent.is_empty())
@@ -178,7 +187,10 @@ impl Link {
     }
 
     fn poll_ack(&mut self, due: u64) -> Option<Frame> {
-        let which = self.lanes.iter().position(|lane| lane.unsaid() >= due.max(1))?;
+        let Some(which) = self.lanes.iter().position(|lane| lane.unsaid() >= due) else {
+            self.urgent = false;
+            return None;
+        };
         let lane = &mut self.lanes[which];
         lane.acked = (lane.received, lane.consumed_bytes);
         lane.acked_bytes = lane.received_bytes;
@@ -209,6 +221,7 @@ impl Link {
     fn receive(&mut self, which: Lane, tag: Tag, payload: Bytes) -> Result<Delivery, ProtocolError> {
         let lane = &mut self.lanes[which as usize];
         let weight = (HEADER_LEN + payload.len()) as u64;
+        self.urgent |= matches!(tag, Tag::Finished | Tag::Goodbye | Tag::Abort);
         lane.received += 1;
         lane.received_bytes += weight;
         let waiting = lane.received_bytes - lane.consumed_bytes;

@@ -1,4 +1,4 @@
-//! Carries bytes between pods: TCP, TLS, keys, backoff.
+//! Carries bytes between pods: TCP, TLS, keys.
 //!
 //! A client dials a [`Target`] with a [`Dialer`]; a server takes connections from a [`Listener`].
 //! Both ends of a [`Stream`] have shown a certificate of the same CA and have chosen the protocol
@@ -6,7 +6,6 @@
 //!
 //! Knows no file and no protocol.
 
-mod backoff;
 mod dial;
 mod error;
 mod keys;
@@ -14,7 +13,6 @@ mod listen;
 mod read_ahead;
 mod tls;
 
-pub use backoff::Backoff;
 pub use dial::{DEFAULT_PORT, DIAL_DEADLINE, Dialer, Target};
 pub use error::{
     AcceptError, DialError, DialErrorKind, KeysError, Refusal, Role, TargetError, TlsError,

@@ -102,6 +102,25 @@ impl RelPath {
         Self(bytes)
     }
 
+    /// The directory and the name in it; `None` for the root.
+    pub fn split_last(&self) -> Option<(Self, Name)> {
+        let (dir, name) = match self.0.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&self.0[..slash], &self.0[slash + 1..]),
+            None => (&[][..], &self.0[..]),
+        };
+        (!self.is_root()).then(|| (Self(dir.into()), Name(name.into())))
+    }
+
+    /// The path of what is at `below` in this directory; `below` may be the root.
+    #[must_use]
+    pub fn join_path(&self, below: &Self) -> Self {
+        match (self.is_root(), below.is_root()) {
+            (true, _) => below.clone(),
+            (_, true) => self.clone(),
+            (false, false) => Self([&self.0[..], b"/", &below.0].concat()),
+        }
+    }
+
     /// The bytes, without a leading or trailing slash.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -168,6 +187,29 @@ mod tests {
         }
         assert!(RelPath::new(b"").unwrap().is_root());
         assert_eq!(RelPath::new(b"a/b").unwrap().as_bytes(), b"a/b");
+    }
+
+    #[test]
+    fn path_splits_into_its_directory_and_its_last_name() {
+        let split = |path: &[u8]| RelPath::new(path).unwrap().split_last();
+        let path = |path: &[u8]| RelPath::new(path).unwrap();
+        let name = |name: &[u8]| Name::new(name).unwrap();
+        assert_eq!(split(b"a/b/c"), Some((path(b"a/b"), name(b"c"))));
+        assert_eq!(split(b"a"), Some((RelPath::root(), name(b"a"))));
+        assert_eq!(split(b""), None);
+    }
+
+    #[test]
+    fn path_joins_a_path_and_the_root_adds_nothing() {
+        let path = |bytes: &[u8]| RelPath::new(bytes).unwrap();
+        for (above, below, joined) in [
+            (&b"a/b"[..], &b"c/d"[..], &b"a/b/c/d"[..]),
+            (b"", b"c/d", b"c/d"),
+            (b"a/b", b"", b"a/b"),
+            (b"", b"", b""),
+        ] {
+            assert_eq!(path(above).join_path(&path(below)), path(joined));
+        }
     }
 
     #[test]

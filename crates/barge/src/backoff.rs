@@ -7,31 +7,25 @@ use std::time::Duration;
 /// Each is drawn from the upper half of a step, so that many clients cut at once do not return
 /// at once; the steps double from the first to the cap.
 #[derive(Clone, Debug)]
-pub struct Backoff {
-    first: Duration,
+pub(crate) struct Backoff {
     cap: Duration,
     step: Duration,
 }
 
 impl Backoff {
     /// Begins with steps of `first` and lets them grow to `cap`.
-    pub fn new(first: Duration, cap: Duration) -> Self {
+    pub(crate) fn new(first: Duration, cap: Duration) -> Self {
         let step = first.min(cap);
-        Self { first, cap, step }
+        Self { cap, step }
     }
 
     /// The delay before the next attempt: 50 % to 100 % of the step.
     ///
     /// `random` is in 0..1; what lies outside is taken for the nearer end.
-    pub fn next(&mut self, random: f64) -> Duration {
+    pub(crate) fn next(&mut self, random: f64) -> Duration {
         let step = self.step;
         self.step = step.saturating_mul(2).min(self.cap);
         step.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
-    }
-
-    /// Begins anew: to be called when an attempt has succeeded.
-    pub fn reset(&mut self) {
-        self.step = self.first.min(self.cap);
     }
 }
 
@@ -42,12 +36,10 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn backoff_doubles_to_its_cap_and_begins_anew_after_reset() {
+    fn backoff_doubles_to_its_cap() {
         let mut backoff = Backoff::new(SECOND, 5 * SECOND);
         let steps: Vec<_> = (0..5).map(|_| backoff.next(1.0).as_secs()).collect();
         assert_eq!(steps, [1, 2, 4, 5, 5]);
-        backoff.reset();
-        assert_eq!(backoff.next(1.0), SECOND);
     }
 
     #[test]

@@ -1,0 +1,429 @@
+//! The server: volumes, the sessions that write them, and the connections that come and go.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use barge_delta::Seed;
+use barge_fs::{BeginError, Root};
+use barge_native::{
+    AbortCode, Answer, Hello, Order, Purpose, Received, Refusal, RefusalCode, VERSION, Welcome,
+};
+use barge_types::RelPath;
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
+
+use crate::bridge::{self, ConnectionEnd, SessionStream, WINDOW};
+use crate::error::Error;
+use crate::monitor::Monitor;
+use crate::over_native::{HELLO_DEADLINE, Stream, last_words};
+use crate::receive::{LIST_WINDOW, Receiver, ReceiverEnd, ReceiverSink};
+use crate::run::{Clock, RunEnd};
+
+/// How long a session whose connections are all lost waits for its client: longer than a client
+/// tries with its default number of retries.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// The same when all is durable, and only the client's goodbye is missing.
+const GOODBYE_GRACE: Duration = Duration::from_secs(5);
+
+/// Writes volumes from accepted connections.
+#[derive(Debug)]
+pub struct Server {
+    volumes: HashMap<String, Volume>,
+    sessions: Mutex<HashMap<u128, Arc<Session>>>,
+    monitor: Arc<Monitor>,
+    stall_timeout: Duration,
+    draining: AtomicBool,
+    ended: mpsc::UnboundedSender<(String, RunEnd)>,
+    runs: AsyncMutex<mpsc::UnboundedReceiver<(String, RunEnd)>>,
+}
+
+#[derive(Debug)]
+struct Volume {
+    path: PathBuf,
+    /// Whoever begins or ends a session on it holds this.
+    active: AsyncMutex<Option<Arc<Session>>>,
+}
+
+/// A run that writes a volume.
+#[derive(Debug)]
+struct Session {
+    id: u128,
+    secret: u128,
+    volume: String,
+    slots: Vec<Slot>,
+    receiver: Arc<Receiver>,
+    seed: u64,
+    connections: AtomicUsize,
+    /// Signalled when a connection comes or goes.
+    changed: Notify,
+    /// A successor has taken its place: it ended without being a run of its own.
+    superseded: AtomicBool,
+    /// Set and signalled when nothing of it is left.
+    gone: AtomicBool,
+    gone_signal: Notify,
+}
+
+/// A stream, and who drives it.
+#[derive(Debug)]
+struct Slot {
+    stream: Arc<SessionStream>,
+    /// Held by the task that drives its connection.
+    driver: AsyncMutex<()>,
+    /// Tells that task to make way for a newer connection.
+    make_way: Notify,
+}
+
+impl Server {
+    /// A server of `volumes`, each a name and the directory to write.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Root`] when one is no directory or cannot be read, [`Error::Request`] when a name
+    /// is given twice.
+    pub fn new(
+        volumes: Vec<(String, PathBuf)>,
+        monitor: Arc<Monitor>,
+        stall_timeout: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let mut named = HashMap::new();
+        for (name, path) in volumes {
+            open_root(&path)?;
+            let volume = Volume { path, active: AsyncMutex::new(None) };
+            if named.insert(name.clone(), volume).is_some() {
+                return Err(Error::Request(format!("the volume {name:?} is given twice")));
+            }
+        }
+        let (ended, runs) = mpsc::unbounded_channel();
+        Ok(Arc::new(Self {
+            volumes: named,
+            sessions: Mutex::default(),
+            monitor,
+            stall_timeout,
+            draining: AtomicBool::new(false),
+            ended,
+            runs: AsyncMutex::new(runs),
+        }))
+    }
+
+    /// Serves one accepted connection until it ends.
+    pub async fn serve(self: &Arc<Self>, mut connection: impl Stream) {
+        let mut input = BytesMut::new();
+        let frame = bridge::read_frame(&mut connection, &mut input, HELLO_DEADLINE).await;
+        let hello = match frame {
+            Ok((tag, payload)) => Hello::decode(tag, payload),
+            Err(end) => {
+                tracing::debug!(error = ?end, "a connection without a hello");
+                return;
+            }
+        };
+        let hello = match hello {
+            Ok(hello) => hello,
+            Err(error) => {
+                tracing::warn!(%error, "a hello that is none");
+                return;
+            }
+        };
+        if let Err(refusal) = self.admit(&mut connection, &mut input, hello).await {
+            tracing::warn!(reason = %refusal.text, "refused a client");
+            let frame = Answer::Refused(refusal).encode();
+            let _ = connection.write_all(&frame.head).await;
+            let _ = connection.shutdown().await;
+        }
+    }
+
+    /// The next run that ended, and its volume.
+    pub async fn next_run(&self) -> (String, RunEnd) {
+        match self.runs.lock().await.recv().await {
+            Some(run) => run,
+            None => unreachable!("the server itself holds the other end"),
+        }
+    }
+
+    /// Refuses new sessions and ends running ones: what is in flight is committed or removed.
+    /// Returns when all have ended.
+    pub async fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for volume in self.volumes.values() {
+            let session = volume.active.lock().await.clone();
+            if let Some(session) = session {
+                let why = Error::Interrupted("the server was told to stop".to_owned());
+                session.receiver.abort(AbortCode::Interrupted, why);
+                session.wait_until_gone().await;
+            }
+        }
+    }
+
+    async fn admit(
+        self: &Arc<Self>,
+        connection: &mut impl Stream,
+        input: &mut BytesMut,
+        hello: Hello,
+    ) -> Result<(), Refusal> {
+        if hello.version().is_none() {
+            let (min, max) = (hello.min_version, hello.max_version);
+            let text = format!(
+                "the client speaks versions {min} to {max} of the protocol, the server {VERSION}: \
+                 use the same release of barge on both sides"
+            );
+            return Err(Refusal { code: RefusalCode::Version, text });
+        }
+        match hello.purpose {
+            Purpose::Begin { volume, streams, order } => {
+                let session = self.begin(&volume, streams, order, hello.window).await?;
+                session.drive(self, connection, input, 0, [0; 2]).await;
+            }
+            Purpose::Join { session, secret, stream, received } => {
+                let session = self.sessions().get(&session).cloned();
+                let session = session.filter(|known| {
+                    known.secret == secret && usize::from(stream) < known.slots.len()
+                });
+                let Some(session) = session else {
+                    let text = "the session has ended, or the server was restarted".to_owned();
+                    return Err(Refusal { code: RefusalCode::UnknownSession, text });
+                };
+                session.drive(self, connection, input, stream, received).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a session on a volume that no other run is writing.
+    async fn begin(
+        self: &Arc<Self>,
+        name: &str,
+        streams: u8,
+        order: Order,
+        window: u32,
+    ) -> Result<Arc<Session>, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            let text = "the server is shutting down".to_owned();
+            return Err(Refusal { code: RefusalCode::Draining, text });
+        }
+        let Some(volume) = self.volumes.get(name) else {
+            let text = format!("the server has no volume {name:?}");
+            return Err(Refusal { code: RefusalCode::UnknownVolume, text });
+        };
+        let mut active = volume.active.lock().await;
+        if let Some(session) = active.take() {
+            if session.connections.load(Ordering::Acquire) > 0 && !session.receiver.is_over() {
+                *active = Some(session);
+                let text = format!("another run is writing the volume {name:?}");
+                return Err(Refusal { code: RefusalCode::Busy, text });
+            }
+            // Its client is gone, and here is its successor.
+            session.superseded.store(true, Ordering::Release);
+            session.receiver.lost("another client began a run on the volume".to_owned());
+            session.wait_until_gone().await;
+        }
+        let (session, ended) = self.new_session(name, volume, streams, order, window).await?;
+        *active = Some(Arc::clone(&session));
+        self.sessions().insert(session.id, Arc::clone(&session));
+        tokio::spawn(Arc::clone(self).conduct(Arc::clone(&session), ended));
+        Ok(session)
+    }
+
+    async fn new_session(
+        &self,
+        name: &str,
+        volume: &Volume,
+        streams: u8,
+        order: Order,
+        window: u32,
+    ) -> Result<(Arc<Session>, oneshot::Receiver<ReceiverEnd>), Refusal> {
+        let unwritable = |error: &dyn std::fmt::Display| Refusal {
+            code: RefusalCode::Unwritable,
+            text: error.to_string(),
+        };
+        let random = (|| Ok((random_u128()?, random_u128()?, getrandom::u64()?)))();
+        let (id, secret, seed) = random.map_err(|error: getrandom::Error| unwritable(&error))?;
+        let (path, dry_run) = (volume.path.clone(), order.dry_run);
+        let opened = tokio::task::spawn_blocking(move || {
+            let root = open_root(&path)?;
+            let before = look(&root, &path)?;
+            let lock = if dry_run { None } else { Some(begin_run(&root, &path)?) };
+            Ok::<_, Error>((root, before, lock))
+        });
+        let (root, before, lock) = match opened.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(Error::Refused(text))) => {
+                return Err(Refusal { code: RefusalCode::Busy, text });
+            }
+            Ok(Err(error)) => return Err(unwritable(&error)),
+            Err(panic) => return Err(unwritable(&panic)),
+        };
+        let streams: Vec<_> = (0..streams).map(|_| SessionStream::new(window)).collect();
+        let slot = |stream: &Arc<SessionStream>| Slot {
+            stream: Arc::clone(stream),
+            driver: AsyncMutex::default(),
+            make_way: Notify::new(),
+        };
+        let slots = streams.iter().map(slot).collect();
+        let monitor = Arc::clone(&self.monitor);
+        let (receiver, ended) =
+            Receiver::new(root, &before, order, Seed::new(seed), lock, streams, monitor)
+                .map_err(|error| unwritable(&error))?;
+        let session = Session {
+            id,
+            secret,
+            volume: name.to_owned(),
+            slots,
+            receiver,
+            seed,
+            connections: AtomicUsize::new(0),
+            changed: Notify::new(),
+            superseded: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            gone_signal: Notify::new(),
+        };
+        Ok((Arc::new(session), ended))
+    }
+
+    /// Waits for the end of a session, clears up after it, and reports.
+    async fn conduct(self: Arc<Self>, session: Arc<Session>, mut ended: oneshot::Receiver<ReceiverEnd>) {
+        let clock = Clock::start(&self.monitor);
+        let ended = tokio::select! {
+            ended = &mut ended => ended,
+            () = session.abandoned() => {
+                session.receiver.lost("the client did not come back".to_owned());
+                ended.await
+            }
+        };
+        let streams: Vec<_> = session.slots.iter().map(|slot| Arc::clone(&slot.stream)).collect();
+        let end = ended.unwrap_or_else(|_| ReceiverEnd {
+            tally: Default::default(),
+            failures: Vec::new(),
+            undeleted: 0,
+            error: Some(Error::Internal("a session ended without a word".to_owned())),
+        });
+        let lost = matches!(end.error, Some(Error::Lost(_)));
+        if !lost {
+            last_words(&streams).await;
+        }
+        streams.iter().for_each(|stream| stream.close());
+        let receiver = Arc::clone(&session.receiver);
+        let _ = tokio::task::spawn_blocking(move || receiver.close(lost)).await;
+        self.sessions().remove(&session.id);
+        let run = clock.end(&self.monitor, end.tally, end.failures, end.undeleted, end.error);
+        if !session.superseded.load(Ordering::Acquire) {
+            let _ = self.ended.send((session.volume.clone(), run));
+        }
+        session.gone.store(true, Ordering::Release);
+        session.gone_signal.notify_waiters();
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u128, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// Drives one connection of one stream; an older connection of it makes way.
+    async fn drive(
+        &self,
+        server: &Server,
+        connection: &mut impl Stream,
+        input: &mut BytesMut,
+        stream: u8,
+        peer_received: Received,
+    ) {
+        let slot = &self.slots[usize::from(stream)];
+        slot.make_way.notify_waiters();
+        let _driver = slot.driver.lock().await;
+        if let Err(error) = slot.stream.resume(peer_received) {
+            return self.receiver.abort(AbortCode::Protocol, error.into());
+        }
+        let frame = Answer::Welcome(self.welcome(slot.stream.received())).encode();
+        if connection.write_all(&frame.head).await.is_err() || connection.flush().await.is_err() {
+            return;
+        }
+        self.connections.fetch_add(1, Ordering::AcqRel);
+        server.monitor.counters.connections.add(1);
+        self.changed.notify_waiters();
+        let sink = ReceiverSink(Arc::clone(&self.receiver));
+        let input = std::mem::take(input);
+        let end = tokio::select! {
+            end = slot.stream.drive(connection, input, &sink, server.stall_timeout, &server.monitor) => end,
+            () = slot.make_way.notified() => ConnectionEnd::Closed,
+        };
+        tracing::debug!(stream, ?end, "a connection ended");
+        if let ConnectionEnd::Protocol(error) = end {
+            self.receiver.abort(AbortCode::Protocol, error.into());
+        }
+        server.monitor.counters.connections.sub(1);
+        self.connections.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    fn welcome(&self, received: Received) -> Welcome {
+        Welcome {
+            version: VERSION,
+            session: self.id,
+            secret: self.secret,
+            seed: self.seed,
+            streams: self.slots.len() as u8,
+            window: WINDOW,
+            list_window: LIST_WINDOW,
+            received,
+        }
+    }
+
+    /// Waits until no connection has been up for so long that none will come.
+    async fn abandoned(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let grace = match self.connections.load(Ordering::Acquire) {
+                0 if self.receiver.is_finished() => GOODBYE_GRACE,
+                0 => GRACE,
+                _ => Duration::MAX,
+            };
+            if tokio::time::timeout(grace, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn wait_until_gone(&self) {
+        let gone = self.gone_signal.notified();
+        if !self.gone.load(Ordering::Acquire) {
+            gone.await;
+        }
+    }
+}
+
+fn open_root(path: &Path) -> Result<Root, Error> {
+    Root::open(path).map_err(|source| {
+        let what = format!("the volume {} cannot be opened", path.display());
+        Error::Root { what, source }
+    })
+}
+
+fn look(root: &Root, path: &Path) -> Result<barge_fs::Stat, Error> {
+    root.dir(&RelPath::root()).and_then(|dir| dir.stat_self()).map_err(|source| {
+        let what = format!("the volume {} cannot be read", path.display());
+        Error::Root { what, source }
+    })
+}
+
+fn begin_run(root: &Root, path: &Path) -> Result<barge_fs::RunLock, Error> {
+    root.begin_run().map_err(|error| match error {
+        BeginError::Busy => {
+            let path = path.display();
+            Error::Refused(format!("another process is writing the volume {path}"))
+        }
+        BeginError::Failed(source) => {
+            let what = format!("the volume {} cannot be written", path.display());
+            Error::Root { what, source }
+        }
+    })
+}
+
+fn random_u128() -> Result<u128, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
