@@ -113,6 +113,17 @@ pub fn assert_same(first: &Path, second: &Path, how: &Compare) {
     );
 }
 
+/// Whether two regular files hold the same bytes.
+///
+/// # Errors
+///
+/// When one cannot be opened or read.
+pub fn same_content(first: &Path, second: &Path) -> io::Result<bool> {
+    let (first, second) = (File::open(first)?, File::open(second)?);
+    Ok(first.metadata()?.len() == second.metadata()?.len()
+        && first_difference(&first, &second)?.is_none())
+}
+
 struct Walk<'a> {
     how: &'a Compare,
     found: Vec<Difference>,
@@ -339,7 +350,7 @@ fn open(dir: &Held, name: &OsString) -> io::Result<File> {
 
 /// Where two files of one length first differ, to within a chunk; runs that are holes in both
 /// are not read.
-pub(crate) fn first_difference(a: &File, b: &File) -> io::Result<Option<u64>> {
+fn first_difference(a: &File, b: &File) -> io::Result<Option<u64>> {
     let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut offset = 0;
     while let Some(data) = next_data(a, offset)?

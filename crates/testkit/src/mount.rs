@@ -10,7 +10,7 @@ use std::process::Command;
 pub struct Mounted(PathBuf);
 
 impl Mounted {
-    /// Makes an ext4 of `mib` MiB with further options of `mke2fs(8)` and mounts it at `at`,
+    /// Makes an ext4 of `mib` MiB, blocks of 4 KiB unless said otherwise, with further options of `mke2fs(8)` and mounts it at `at`,
     /// a directory that is made; its image lies beside it.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ impl Mounted {
         let image = at.with_extension("img");
         File::create(&image)?.set_len(mib << 20)?;
         fs::create_dir(at)?;
-        let base = ["-q", "-F", "-t", "ext4", "-m", "0"];
+        let base = ["-q", "-F", "-t", "ext4", "-m", "0", "-b", "4096"];
         run(Command::new(tool("mke2fs"))
             .args(base)
             .args(options)
@@ -55,26 +55,6 @@ impl Mounted {
         run(Command::new(tool("mount"))
             .args(["-o", &options])
             .arg(&self.0))
-    }
-
-    /// Makes an ext4 of [`Self::ext4`] larger, up to `mib` MiB, while it is mounted.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::ext4`].
-    pub fn grow(&self, mib: u64) -> io::Result<()> {
-        let image = self.0.with_extension("img");
-        File::options()
-            .write(true)
-            .open(&image)?
-            .set_len(mib << 20)?;
-        let device = Command::new(tool("findmnt"))
-            .args(["-no", "SOURCE"])
-            .arg(&self.0)
-            .output()?;
-        let device = String::from_utf8_lossy(&device.stdout).trim().to_owned();
-        run(Command::new(tool("losetup")).arg("-c").arg(&device))?;
-        run(Command::new(tool("resize2fs")).arg(&device))
     }
 
     /// The root of the file system.

@@ -22,6 +22,30 @@ pub const VOLUME: &str = "data";
 /// Longer than any one run of a test may take.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
+/// The exit codes of the program, as its README documents them.
+pub mod exit {
+    /// All that was asked for is durable at the target.
+    pub const COMPLETE: i32 = 0;
+    /// Wrong usage or configuration.
+    pub const USAGE: i32 = 2;
+    /// Refused before anything moved.
+    pub const REFUSED: i32 = 3;
+    /// The peer could not be verified.
+    pub const UNVERIFIED: i32 = 4;
+    /// The peer is no barge, or speaks no common version.
+    pub const NO_BARGE: i32 = 5;
+    /// The connection was lost or never made, and all tries are used up.
+    pub const CONNECTION: i32 = 6;
+    /// The target is full or became read-only.
+    pub const FULL: i32 = 7;
+    /// The run came to its end and some paths failed.
+    pub const PARTIAL: i32 = 8;
+    /// Stopped by `--max-delete`.
+    pub const MAX_DELETE: i32 = 9;
+    /// Interrupted by a signal, and drained.
+    pub const INTERRUPTED: i32 = 10;
+}
+
 /// The user a program runs as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum User {
@@ -31,23 +55,13 @@ pub enum User {
     Nobody,
 }
 
-impl User {
-    /// The command `barge`, to which arguments are added.
-    ///
-    /// # Errors
-    ///
-    /// As [`program`].
-    pub fn barge(self) -> io::Result<Command> {
-        let program = program()?;
-        if self == Self::Same {
-            return Ok(Command::new(program));
-        }
-        let mut command = Command::new(tool("setpriv"));
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-            .arg(program);
-        Ok(command)
-    }
+/// The command `barge`, to which arguments are added.
+///
+/// # Errors
+///
+/// As [`program`].
+pub fn barge() -> io::Result<Command> {
+    program().map(Command::new)
 }
 
 /// The program: `BARGE_BIN`, or `barge` in the folder cargo built this test into.
@@ -71,6 +85,10 @@ pub fn program() -> io::Result<PathBuf> {
 /// Throw-away keys for [`HOST`], and a place for reports.
 pub struct Lane {
     scratch: Scratch,
+    /// The target's identity and the CA it trusts: a folder with the layout of a TLS Secret.
+    pub server_keys: PathBuf,
+    /// The source's identity and the CA it trusts.
+    pub client_keys: PathBuf,
 }
 
 /// A target agent that listens.
@@ -135,33 +153,35 @@ impl Lane {
     ///
     /// When the program is not there or fails.
     pub fn new() -> io::Result<Self> {
-        let lane = Self {
-            scratch: Scratch::new()?,
-        };
-        lane.make_keys("keys")?;
-        Ok(lane)
+        let scratch = Scratch::new()?;
+        let keys = make_keys(&scratch.join("keys"))?;
+        let (server_keys, client_keys) = (keys.join("server"), keys.join("client"));
+        Ok(Self {
+            scratch,
+            server_keys,
+            client_keys,
+        })
     }
 
-    /// Makes a set of keys under a new CA, in the folder it returns.
+    /// The command `barge` as a user, to which arguments are added.
     ///
     /// # Errors
     ///
-    /// As [`Self::new`].
-    pub fn make_keys(&self, name: &str) -> io::Result<PathBuf> {
-        let keys = self.scratch.join(name);
-        let mut barge = User::Same.barge()?;
-        barge.arg("keys").arg(&keys).args(["--host", HOST]);
-        let ended = Running::start(&mut barge)?.wait(LIMIT)?;
-        if ended.code != Some(0) {
-            return Err(io::Error::other(format!("barge keys: {ended:?}")));
+    /// As [`program`], or when the program cannot be copied.
+    pub fn barge(&self, user: User) -> io::Result<Command> {
+        if user == User::Same {
+            return barge();
         }
-        give_to_all(&keys)?;
-        Ok(keys)
-    }
-
-    /// The folder of one identity, `server` or `client`.
-    pub fn keys(&self, side: &str) -> PathBuf {
-        self.scratch.join("keys").join(side)
+        // Another user may have no way to the folder it was built in.
+        let copy = self.scratch.join("barge");
+        if !copy.exists() {
+            fs::copy(program()?, &copy)?;
+        }
+        let mut command = Command::new(tool("setpriv"));
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(copy);
+        Ok(command)
     }
 
     /// A path for a file of the test's own, removed with the lane.
@@ -186,7 +206,7 @@ impl Lane {
     /// When it does not listen within ten seconds, with what it said.
     pub fn serve(&self, user: User, target: &Path, more: &[&str]) -> io::Result<Server> {
         let report = self.report("serve")?;
-        let mut barge = user.barge()?;
+        let mut barge = self.barge(user)?;
         let mut volume = std::ffi::OsString::from(format!("{VOLUME}="));
         volume.push(target);
         barge
@@ -194,7 +214,7 @@ impl Lane {
             .arg("--volume")
             .arg(volume)
             .arg("--tls")
-            .arg(self.keys("server"));
+            .arg(&self.server_keys);
         barge
             .args(["--listen", "127.0.0.1:0", "--once"])
             .arg("--report")
@@ -220,14 +240,14 @@ impl Lane {
     ///
     /// As [`program`].
     pub fn send(&self, user: User, source: &Path, to: SocketAddr) -> io::Result<Command> {
-        let mut barge = user.barge()?;
+        let mut barge = self.barge(user)?;
         barge
             .arg("send")
             .arg(source)
             .args(["--to", &to.to_string(), "--volume", VOLUME]);
         barge
             .arg("--tls")
-            .arg(self.keys("client"))
+            .arg(&self.client_keys)
             .args(["--server-name", HOST]);
         Ok(barge)
     }
@@ -272,13 +292,13 @@ impl Lane {
         let mut send = self.send(user, source, route.addr())?;
         send.args(options);
         let sender = self.run(send)?;
-        if matches!(sender.ended.code, Some(0 | 7 | 8 | 9)) {
+        if matches!(sender.ended.code, Some(exit::COMPLETE | exit::PARTIAL)) {
             return Ok(Pass {
                 sender,
                 server: server.wait()?,
             });
         }
-        // A run that was refused is none: a server waits for the next, so end it.
+        // Without a whole run behind it a server waits for the next one: end it.
         Ok(Pass {
             sender,
             server: server.stop()?,
@@ -310,6 +330,22 @@ impl Server {
     pub fn process(&mut self) -> &mut Running {
         &mut self.running
     }
+}
+
+/// Makes keys under a new CA in the folder `at`, readable to agents of all users; returns `at`.
+///
+/// # Errors
+///
+/// When the program is not there or fails.
+pub fn make_keys(at: &Path) -> io::Result<PathBuf> {
+    let mut barge = barge()?;
+    barge.arg("keys").arg(at).args(["--host", HOST]);
+    let ended = Running::start(&mut barge)?.wait(LIMIT)?;
+    if ended.code != Some(exit::COMPLETE) {
+        return Err(io::Error::other(format!("barge keys: {ended:?}")));
+    }
+    give_to_all(at)?;
+    Ok(at.to_owned())
 }
 
 /// Lets agents of other users read throw-away keys.
