@@ -1,55 +1,70 @@
 //! Removes whole trees, however wide and deep.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use barge_types::{Name, RelPath};
 use nix::errno::Errno;
 
 use crate::{Dir, Error, Names, Stat, StatKind};
 
+/// What is to become of an entry of a tree that is being removed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Removal {
+    /// It goes.
+    Remove,
+    /// It stays, of a directory all beneath it too, and so do the directories above it.
+    Keep,
+    /// Nothing more goes.
+    Stop,
+}
+
 impl Dir {
     /// Removes an entry and everything beneath it, through no link and across no mount point.
     ///
-    /// `removed` hears of each removal, with the path below `name` (the root: `name` itself) and
-    /// a last look; returning false stops at once. Returns whether everything is gone. Takes the
-    /// same memory for a directory of any width, and few handles at any depth.
+    /// `decide` is asked before a directory is entered, and again right before each removal;
+    /// `removed` hears of each removal after it. Both get the path below `name` (the root: `name`
+    /// itself) and a last look. What was kept may be asked about once more.
+    ///
+    /// Takes the same memory for a directory of any width and few handles at any depth; only the
+    /// names of directories that were entered and stay are remembered.
     ///
     /// # Errors
     ///
-    /// The first call that failed. What could be removed besides is removed, except that nothing
-    /// is tried again in a directory whose handle had to be given up for depth.
+    /// The first call that failed. What could be removed besides is removed, unless a directory on
+    /// the way could not be read.
     pub fn remove_tree(
         &self,
         name: &Name,
-        removed: &mut dyn FnMut(&RelPath, &Stat) -> bool,
-    ) -> Result<bool, Error> {
+        decide: &mut dyn FnMut(&RelPath, &Stat) -> Removal,
+        removed: &mut dyn FnMut(&RelPath, &Stat),
+    ) -> Result<(), Error> {
         let stat = self.stat(name)?;
-        if stat.kind != StatKind::Directory {
-            self.unlink(name)?;
-            return Ok(removed(&RelPath::root(), &stat));
-        }
-        let mut removal = Removal {
+        let mut sweep = Sweep {
             base: self,
-            name,
+            decide,
             removed,
             here: RelPath::root(),
             levels: VecDeque::new(),
+            remains: vec![Remains::default()],
             failure: None,
         };
-        removal.run()
+        let swept = sweep.run(name, &stat);
+        sweep.failure.map_or(swept, Err)
     }
 }
 
-/// A tree that is being removed, deepest entries first.
-struct Removal<'a> {
+/// A removal on its way, deepest entries first.
+struct Sweep<'a> {
+    /// Where the top of the tree is.
     base: &'a Dir,
-    /// The top of the tree, in `base`.
-    name: &'a Name,
-    removed: &'a mut dyn FnMut(&RelPath, &Stat) -> bool,
-    /// The directory that is being emptied, below `name`.
+    decide: &'a mut dyn FnMut(&RelPath, &Stat) -> Removal,
+    removed: &'a mut dyn FnMut(&RelPath, &Stat),
+    /// The directory that is being emptied, below `base`.
     here: RelPath,
-    /// That directory, last, and those above it as far as they are open.
+    /// That directory, last, and those above it as far as they are open; none in `base`.
     levels: VecDeque<Level>,
+    /// For `base` and each directory from there to `here`.
+    remains: Vec<Remains>,
     /// The first.
     failure: Option<Error>,
 }
@@ -62,51 +77,42 @@ struct Level {
     rereads: usize,
     /// Whether something in it was removed in this reading.
     progress: bool,
-    /// Whether something in it could not be removed.
-    stays: bool,
 }
 
-/// Where the removal stands after one step.
-enum Step {
-    Next,
+/// What stays in a directory, remembered also while its handle is given up for depth.
+#[derive(Default)]
+struct Remains {
+    /// Whether anything does.
+    any: bool,
+    /// Those that were entered: the names begin anew when the directory is opened again, and
+    /// would lead into these for ever.
+    entered: HashSet<Name>,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Fate {
+    Gone,
+    Stays,
+    Entered,
     Stopped,
-    Done,
 }
 
-impl Removal<'_> {
-    fn run(&mut self) -> Result<bool, Error> {
-        let top = self.base.open_dir(self.name)?;
-        self.enter(top)?;
-        loop {
-            match self.step()? {
-                Step::Next => {}
-                Step::Stopped => return Ok(false),
-                Step::Done => return self.failure.map_or(Ok(true), Err),
-            }
+impl Sweep<'_> {
+    fn run(&mut self, name: &Name, stat: &Stat) -> Result<(), Error> {
+        let mut fate = self.entry(name, stat)?;
+        while fate != Fate::Stopped && !self.levels.is_empty() {
+            fate = self.step()?;
         }
-    }
-
-    fn enter(&mut self, dir: Dir) -> Result<(), Error> {
-        let names = dir.names()?;
-        if self.levels.len() == OPEN_LEVELS {
-            self.levels.pop_front();
-        }
-        self.levels.push_back(Level {
-            dir,
-            names,
-            rereads: 0,
-            progress: false,
-            stays: false,
-        });
         Ok(())
     }
 
-    fn step(&mut self) -> Result<Step, Error> {
-        let level = self.level();
+    fn step(&mut self) -> Result<Fate, Error> {
+        let level = self.levels.back_mut().expect("run looked");
         match level.names.next() {
             Some(Ok(listed)) => match level.dir.find(&listed.name) {
-                Ok(Some(stat)) => self.remove(&listed.name, &stat),
-                Ok(None) => Ok(Step::Next),
+                Ok(Some(stat)) => self.entry(&listed.name, &stat),
+                Ok(None) => Ok(Fate::Gone),
                 Err(error) => Ok(self.fail(error)),
             },
             Some(Err(error)) => Ok(self.fail(error)),
@@ -114,137 +120,153 @@ impl Removal<'_> {
         }
     }
 
-    fn remove(&mut self, name: &Name, stat: &Stat) -> Result<Step, Error> {
-        let dir = &self.level().dir;
+    fn entry(&mut self, name: &Name, stat: &Stat) -> Result<Fate, Error> {
+        let path = self.here.join(name);
         if stat.kind != StatKind::Directory {
-            let unlinked = dir.unlink(name);
-            return Ok(self.note(unlinked, self.here.join(name), stat));
+            return Ok(self.remove(&path, stat, |dir| dir.unlink(name)));
         }
-        match dir.open_dir(name) {
+        if self.remains().entered.contains(name) {
+            return Ok(Fate::Stays);
+        }
+        if let Some(fate) = self.spared(&path, stat) {
+            return Ok(fate);
+        }
+        match self.dir().open_dir(name) {
             Ok(below) => {
-                self.here = self.here.join(name);
-                self.enter(below)?;
-                Ok(Step::Next)
+                self.here = path;
+                self.remains.push(Remains::default());
+                self.open(below, 0)
             }
             // It may be empty, and then needs no reading.
             Err(error) if error.is(Errno::EACCES) => {
-                let emptied = dir.remove_dir(name).map_err(|_| error);
-                Ok(self.note(emptied, self.here.join(name), stat))
+                Ok(self.remove(&path, stat, |dir| dir.remove_dir(name).map_err(|_| error)))
             }
             Err(error) => Ok(self.fail(error)),
         }
     }
 
-    /// Removes the directory that was read to its end, and goes on in the one above it.
-    fn leave(&mut self) -> Result<Step, Error> {
-        let stat = self.level().dir.stat_self()?;
-        let left = self.levels.pop_back().expect("the one that was read");
-        let Some((above, name)) = parent(&self.here) else {
-            return self.leave_top(left, &stat);
-        };
-        let path = std::mem::replace(&mut self.here, above);
-        if self.levels.is_empty() {
-            self.reopen()?;
+    /// Begins to read a directory, which is `here`, from its first name.
+    fn open(&mut self, dir: Dir, rereads: usize) -> Result<Fate, Error> {
+        let names = dir.names()?;
+        if self.levels.len() == OPEN_LEVELS {
+            self.levels.pop_front();
         }
-        if left.stays {
-            self.level().stays = true;
-            return Ok(Step::Next);
-        }
-        match self.level().dir.remove_dir(&name) {
-            Err(error) if left.may_read_again(&error) => {
-                self.here = path;
-                self.read_again(left)
-            }
-            emptied => Ok(self.note(emptied, path, &stat)),
-        }
-    }
-
-    fn leave_top(&mut self, left: Level, stat: &Stat) -> Result<Step, Error> {
-        if left.stays {
-            return Ok(Step::Done);
-        }
-        match self.base.remove_dir(self.name) {
-            Err(error) if left.may_read_again(&error) => self.read_again(left),
-            Err(error) => Err(self.failure.unwrap_or(error)),
-            Ok(()) if (self.removed)(&RelPath::root(), stat) => Ok(Step::Done),
-            Ok(()) => Ok(Step::Stopped),
-        }
-    }
-
-    /// Opens the directory we are in again, whose handle was given up on the way down.
-    ///
-    /// Its names begin anew, and would lead for ever into what could not be removed.
-    fn reopen(&mut self) -> Result<(), Error> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        let top = RelPath::root().join(self.name);
-        let path = match self.here.is_root() {
-            true => top,
-            false => {
-                let bytes = [top.as_bytes(), b"/", self.here.as_bytes()].concat();
-                RelPath::new(&bytes).expect("names joined by slashes")
-            }
-        };
-        self.enter(self.base.beneath(&path)?)
-    }
-
-    fn read_again(&mut self, left: Level) -> Result<Step, Error> {
         self.levels.push_back(Level {
-            names: left.dir.names()?,
-            rereads: left.rereads + 1,
+            dir,
+            names,
+            rereads,
             progress: false,
-            ..left
         });
-        Ok(Step::Next)
+        Ok(Fate::Entered)
+    }
+
+    /// Removes the directory that was read to its end, and goes on in the one above it.
+    fn leave(&mut self) -> Result<Fate, Error> {
+        let level = self.levels.pop_back().expect("the one that was read");
+        let stat = level.dir.stat_self()?;
+        let (above, name) = self.here.split_last().expect("no level is the base's");
+        let path = std::mem::replace(&mut self.here, above);
+        let inside = self.remains.pop().expect("each level has its own");
+        self.reopen()?;
+        let fate = if inside.any {
+            self.stays()
+        } else if let Some(fate) = self.spared(&path, &stat) {
+            fate
+        } else {
+            match self.dir().remove_dir(&name) {
+                Err(error) if level.may_read_again(&error) => {
+                    self.here = path;
+                    self.remains.push(inside);
+                    return self.open(level.dir, level.rereads + 1);
+                }
+                emptied => self.note(emptied, &path, &stat),
+            }
+        };
+        if fate == Fate::Stays {
+            self.remains().entered.insert(name);
+        }
+        Ok(fate)
+    }
+
+    /// Opens the directory we are in again, if its handle was given up on the way down.
+    fn reopen(&mut self) -> Result<(), Error> {
+        if self.levels.is_empty() && !self.here.is_root() {
+            self.open(self.base.beneath(&self.here)?, 0)?;
+        }
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        path: &RelPath,
+        stat: &Stat,
+        call: impl Fn(&Dir) -> Result<(), Error>,
+    ) -> Fate {
+        if let Some(fate) = self.spared(path, stat) {
+            return fate;
+        }
+        let result = call(self.dir());
+        self.note(result, path, stat)
+    }
+
+    /// Asks whether an entry is to go; `None` when it is.
+    fn spared(&mut self, path: &RelPath, stat: &Stat) -> Option<Fate> {
+        match (self.decide)(&below_top(path), stat) {
+            Removal::Remove => None,
+            Removal::Keep => Some(self.stays()),
+            Removal::Stop => Some(Fate::Stopped),
+        }
     }
 
     /// Notes what became of one entry. That it is gone already needs no word.
-    fn note(&mut self, result: Result<(), Error>, path: RelPath, stat: &Stat) -> Step {
+    fn note(&mut self, result: Result<(), Error>, path: &RelPath, stat: &Stat) -> Fate {
         match result {
             Ok(()) => {
-                self.level().progress = true;
-                if (self.removed)(&path, stat) {
-                    Step::Next
-                } else {
-                    Step::Stopped
+                if let Some(level) = self.levels.back_mut() {
+                    level.progress = true;
                 }
+                (self.removed)(&below_top(path), stat);
+                Fate::Gone
             }
-            Err(error) if error.is_not_found() => Step::Next,
+            Err(error) if error.is_not_found() => Fate::Gone,
             Err(error) => self.fail(error),
         }
     }
 
-    fn fail(&mut self, error: Error) -> Step {
+    fn fail(&mut self, error: Error) -> Fate {
         self.failure.get_or_insert(error);
-        self.level().stays = true;
-        Step::Next
+        self.stays()
     }
 
-    fn level(&mut self) -> &mut Level {
-        self.levels
-            .back_mut()
-            .expect("the directory we are in is open")
+    /// Notes that something stays in the directory we are in.
+    fn stays(&mut self) -> Fate {
+        self.remains().any = true;
+        Fate::Stays
+    }
+
+    fn remains(&mut self) -> &mut Remains {
+        self.remains.last_mut().expect("the base's is never left")
+    }
+
+    /// The directory we are in.
+    fn dir(&self) -> &Dir {
+        self.levels.back().map_or(self.base, |level| &level.dir)
     }
 }
 
 impl Level {
     /// Some file systems pass over names while others are removed.
     fn may_read_again(&self, error: &Error) -> bool {
-        self.progress && self.rereads < REREADS && error.is(Errno::ENOTEMPTY)
+        self.progress && self.rereads < REREADS && error.is_not_empty()
     }
 }
 
-/// The directory a path is in, and its name there; `None` for the root.
-fn parent(path: &RelPath) -> Option<(RelPath, Name)> {
+/// The path below the top of the tree, which is the first part.
+fn below_top(path: &RelPath) -> RelPath {
     let bytes = path.as_bytes();
-    let cut = bytes.iter().rposition(|&byte| byte == b'/');
-    let (above, name) = match cut {
-        Some(cut) => (&bytes[..cut], &bytes[cut + 1..]),
-        None => (&[][..], bytes),
-    };
-    let name = Name::new(name).ok()?;
-    Some((RelPath::new(above).ok()?, name))
+    let slash = bytes.iter().position(|&byte| byte == b'/');
+    let below = slash.map_or(&[][..], |at| &bytes[at + 1..]);
+    RelPath::new(below).expect("names joined by slashes")
 }
 
 /// How many directories, one in the other, are held open: each takes two handles.
@@ -255,11 +277,16 @@ const REREADS: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
     use crate::trees::{is_root, name, roots};
+
+    fn all(_: &RelPath, _: &Stat) -> Removal {
+        Removal::Remove
+    }
 
     #[test]
     fn tree_is_removed_deepest_first_and_links_are_not_followed() {
@@ -275,9 +302,9 @@ mod tests {
             let mut gone = Vec::new();
             let mut removed = |path: &RelPath, stat: &Stat| {
                 gone.push((path.to_string(), stat.kind));
-                true
             };
-            assert_eq!(dir.remove_tree(&name("tree"), &mut removed), Ok(true));
+            dir.remove_tree(&name("tree"), &mut all, &mut removed)
+                .unwrap();
             assert_eq!(gone.last().unwrap(), &(".".to_owned(), StatKind::Directory));
             let place = |path: &str| gone.iter().position(|(gone, _)| gone == path).unwrap();
             assert!(place("a/b/file") < place("a/b") && place("a/b") < place("a"));
@@ -303,11 +330,9 @@ mod tests {
                 dir.make_symlink(&name(format!("{entry}")), b"to").unwrap();
             }
             let mut count = 0;
-            let mut removed = |_: &RelPath, _: &Stat| {
-                count += 1;
-                true
-            };
-            assert_eq!(top.remove_tree(&name("down"), &mut removed), Ok(true));
+            let mut removed = |_: &RelPath, _: &Stat| count += 1;
+            top.remove_tree(&name("down"), &mut all, &mut removed)
+                .unwrap();
             assert_eq!(count, made - 2 + 5000);
             assert_eq!(top.names().unwrap().count(), 2);
         }
@@ -318,14 +343,101 @@ mod tests {
         for (folder, root) in roots() {
             fs::create_dir_all(folder.path().join("a/b/c/d")).unwrap();
             let dir = root.dir(&RelPath::root()).unwrap();
-            let mut left = 2;
-            let mut removed = |_: &RelPath, _: &Stat| {
-                left -= 1;
-                left > 0
+            let gone = Cell::new(0);
+            let mut decide = |_: &RelPath, _: &Stat| match gone.get() {
+                2 => Removal::Stop,
+                _ => Removal::Remove,
             };
-            assert_eq!(dir.remove_tree(&name("a"), &mut removed), Ok(false));
+            let mut removed = |_: &RelPath, _: &Stat| gone.set(gone.get() + 1);
+            dir.remove_tree(&name("a"), &mut decide, &mut removed)
+                .unwrap();
+            assert_eq!(gone.get(), 2);
             assert!(folder.path().join("a/b").exists());
             assert!(!folder.path().join("a/b/c").exists());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_keeps_what_is_above_it_and_is_not_entered() {
+        for (folder, root) in roots() {
+            for path in ["tree/a/kept/below", "tree/a/gone", "tree/b/gone"] {
+                fs::create_dir_all(folder.path().join(path)).unwrap();
+            }
+            fs::write(folder.path().join("tree/b/kept"), "").unwrap();
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let (mut asked, mut gone) = (Vec::new(), Vec::new());
+            let mut decide = |path: &RelPath, _: &Stat| {
+                asked.push(path.to_string());
+                match path.as_bytes().ends_with(b"kept") {
+                    true => Removal::Keep,
+                    false => Removal::Remove,
+                }
+            };
+            let mut removed = |path: &RelPath, _: &Stat| gone.push(path.to_string());
+            dir.remove_tree(&name("tree"), &mut decide, &mut removed)
+                .unwrap();
+            gone.sort();
+            assert_eq!(gone, ["a/gone", "b/gone"]);
+            asked.sort();
+            let twice_when_emptied = ["a/gone", "a/gone", "b/gone", "b/gone"];
+            let once = [".", "a", "a/kept", "b", "b/kept"];
+            let mut expected = [&twice_when_emptied[..], &once[..]].concat();
+            expected.sort_unstable();
+            assert_eq!(asked, expected);
+            assert!(folder.path().join("tree/a/kept/below").exists());
+            assert!(folder.path().join("tree/b/kept").exists());
+        }
+    }
+
+    #[test]
+    fn emptied_directory_may_still_be_kept() {
+        for (folder, root) in roots() {
+            fs::create_dir_all(folder.path().join("tree/below")).unwrap();
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let asked = Cell::new(0);
+            let mut decide = |path: &RelPath, _: &Stat| {
+                asked.set(asked.get() + usize::from(path.is_root()));
+                match path.is_root() && asked.get() == 2 {
+                    true => Removal::Keep,
+                    false => Removal::Remove,
+                }
+            };
+            dir.remove_tree(&name("tree"), &mut decide, &mut |_, _| ())
+                .unwrap();
+            let left = fs::read_dir(folder.path().join("tree")).unwrap();
+            assert_eq!(left.count(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_at_any_depth_keeps_nothing_beside_it() {
+        for (_folder, root) in roots() {
+            let top = root.dir(&RelPath::root()).unwrap();
+            let depth = 3 * OPEN_LEVELS;
+            for side in ["down", "also"] {
+                let mut dir = top.clone();
+                for level in 0..depth {
+                    let next = name(if level == 1 { side } else { "down" });
+                    for entry in [&next, &name("a"), &name("kept"), &name("z")] {
+                        if dir.find(entry).unwrap().is_none() {
+                            dir.make_dir(entry).unwrap();
+                        }
+                    }
+                    dir = dir.open_dir(&next).unwrap();
+                }
+            }
+            let mut decide = |path: &RelPath, _: &Stat| match path.as_bytes().ends_with(b"kept") {
+                true => Removal::Keep,
+                false => Removal::Remove,
+            };
+            let mut gone = HashSet::new();
+            let mut removed = |path: &RelPath, _: &Stat| {
+                assert!(gone.insert(path.clone()), "{path} went twice");
+            };
+            top.remove_tree(&name("down"), &mut decide, &mut removed)
+                .unwrap();
+            // Two beside each of the levels, and the deepest directory of each side.
+            assert_eq!(gone.len(), 2 + 2 * (2 * (depth - 2) + 1));
         }
     }
 
@@ -335,15 +447,12 @@ mod tests {
             symlink("/", folder.path().join("link")).unwrap();
             let dir = root.dir(&RelPath::root()).unwrap();
             let mut paths = Vec::new();
-            let mut removed = |path: &RelPath, _: &Stat| {
-                paths.push(path.clone());
-                true
-            };
-            assert_eq!(dir.remove_tree(&name("link"), &mut removed), Ok(true));
+            let mut removed = |path: &RelPath, _: &Stat| paths.push(path.clone());
+            dir.remove_tree(&name("link"), &mut all, &mut removed)
+                .unwrap();
             assert_eq!(paths, [RelPath::root()]);
-            let error = dir
-                .remove_tree(&name("link"), &mut |_, _| true)
-                .unwrap_err();
+            let again = dir.remove_tree(&name("link"), &mut all, &mut |_, _| ());
+            let error = again.unwrap_err();
             assert!(error.is_not_found());
         }
     }
@@ -361,9 +470,8 @@ mod tests {
             let shut = folder.path().join("tree/shut");
             fs::set_permissions(&shut, fs::Permissions::from_mode(0o500)).unwrap();
             let dir = root.dir(&RelPath::root()).unwrap();
-            let error = dir
-                .remove_tree(&name("tree"), &mut |_, _| true)
-                .unwrap_err();
+            let removal = dir.remove_tree(&name("tree"), &mut all, &mut |_, _| ());
+            let error = removal.unwrap_err();
             assert_eq!(error, Error::new("rmdir", Errno::EACCES));
             assert!(shut.join("file").exists() && !folder.path().join("tree/open").exists());
             fs::set_permissions(&shut, fs::Permissions::from_mode(0o700)).unwrap();
@@ -389,9 +497,8 @@ mod tests {
         }
         fs::write(mounted.join("kept"), "").unwrap();
         let dir = root.dir(&RelPath::root()).unwrap();
-        let error = dir
-            .remove_tree(&name("tree"), &mut |_, _| true)
-            .unwrap_err();
+        let removal = dir.remove_tree(&name("tree"), &mut all, &mut |_, _| ());
+        let error = removal.unwrap_err();
         let kept = mounted.join("kept").exists();
         std::process::Command::new("umount")
             .arg(&mounted)

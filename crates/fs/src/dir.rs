@@ -190,6 +190,25 @@ impl Dir {
         fchmod(self, bits).map_err(Error::of("fchmod"))
     }
 
+    /// Gives the owner of a directory in this one all rights in it, also where it may not be
+    /// opened before.
+    ///
+    /// `stat` is the look at it the caller decided upon; nothing is called when the rights are
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// `openat`, with `ESTALE` when another inode has the name; `fchmod` when it is not ours.
+    pub fn make_child_writable(&self, name: &Name, stat: &Stat) -> Result<(), Error> {
+        if stat.mode.bits() & 0o700 == 0o700 {
+            return Ok(());
+        }
+        let (fd, now) = self.hold(name, stat, &Kind::Directory)?;
+        let mode = Mode::from_st_mode(now.mode.bits() | 0o700);
+        let chmod = Inode::held(fd.as_fd()).chmod(mode);
+        chmod.map_err(Error::of("fchmod"))
+    }
+
     fn hold(&self, name: &Name, before: &Stat, kind: &Kind) -> Result<(OwnedFd, Stat), Error> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(self, name.as_bytes(), flags, stat::Mode::empty())

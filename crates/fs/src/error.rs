@@ -48,6 +48,17 @@ impl Error {
         self.is(Errno::ENOENT)
     }
 
+    /// Whether something has the name that was to be new.
+    pub fn is_exists(&self) -> bool {
+        self.is(Errno::EEXIST)
+    }
+
+    /// Whether a directory could not be removed because there is something in it (`rmdir(2)`
+    /// allows both numbers).
+    pub fn is_not_empty(&self) -> bool {
+        self.is(Errno::ENOTEMPTY) || (self.op == "rmdir" && self.is(Errno::EEXIST))
+    }
+
     /// Whether another file system is mounted there.
     pub fn is_mount_point(&self) -> bool {
         self.is(Errno::EXDEV)

@@ -15,17 +15,20 @@ mod metadata;
 mod names;
 mod read;
 mod root;
+mod run_lock;
 mod staging;
 mod stat;
 mod xattr;
 
+pub use delete::Removal;
 pub use dir::Dir;
 pub use error::Error;
 pub use metadata::Applied;
 pub use names::{Listed, Names};
 pub use read::SourceFile;
 pub use root::Root;
-pub use staging::{RUN_MARKER, Staged, is_own_temporary};
+pub use run_lock::{BeginError, RunLock};
+pub use staging::{RUN_MARKER, Staged, is_own_temporary, temporary_name};
 pub use stat::{LinkKey, Stat, StatKind};
 pub use xattr::Keep;
 

@@ -56,7 +56,7 @@ impl<'a> Inode<'a> {
     }
 
     /// Not for symbolic links, which have no mode of their own.
-    fn chmod(self, mode: Mode) -> nix::Result<()> {
+    pub(crate) fn chmod(self, mode: Mode) -> nix::Result<()> {
         let mode = stat::Mode::from_bits_truncate(mode.bits());
         if !self.path_only {
             return fchmod(self.fd, mode);
@@ -247,6 +247,9 @@ impl Setting<'_> {
     /// Sets and removes the attributes of one family; says whether any was changed.
     fn set_differing(&mut self, there: &[Xattr], family: impl Fn(&Xattr) -> bool) -> bool {
         let want = &self.want.xattrs;
+        if want.is_empty() && there.is_empty() {
+            return false;
+        }
         let is_there = |xattr: &Xattr| there.contains(xattr);
         let is_wanted = |xattr: &Xattr| want.iter().any(|wanted| wanted.name == xattr.name);
         let carries = |xattr: &&Xattr| family(xattr) && self.set.carries(&xattr.name);
@@ -645,6 +648,39 @@ mod tests {
             dir.make_writable(&dir.stat_self().unwrap()).unwrap();
             assert_eq!(dir.stat_self().unwrap().mode, mode(0o2750));
             dir.make_dir(&name("below")).unwrap();
+        }
+    }
+
+    #[test]
+    fn directory_that_may_not_be_opened_is_made_writable_from_the_one_above() {
+        for (folder, root) in roots() {
+            let path = folder.path().join("dir");
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+            let dir = top(&root);
+            let shut = dir.stat(&name("dir")).unwrap();
+            dir.make_child_writable(&name("dir"), &shut).unwrap();
+            let open = dir.stat(&name("dir")).unwrap();
+            assert_eq!(open.mode, mode(0o700));
+            let below = dir.open_dir(&name("dir")).unwrap();
+            below.make_dir(&name("below")).unwrap();
+            dir.make_child_writable(&name("absent"), &open).unwrap();
+        }
+    }
+
+    #[test]
+    fn directory_that_was_exchanged_is_not_made_writable() {
+        for (folder, root) in roots() {
+            let dir = top(&root);
+            dir.make_dir(&name("dir")).unwrap();
+            let own = fs::Permissions::from_mode(0o500);
+            fs::set_permissions(folder.path().join("dir"), own).unwrap();
+            let stat = dir.stat(&name("dir")).unwrap();
+            dir.rename(&name("dir"), &name("other")).unwrap();
+            dir.make_symlink(&name("dir"), b"other").unwrap();
+            let error = dir.make_child_writable(&name("dir"), &stat).unwrap_err();
+            assert_eq!(error, Error::new("openat", Errno::ESTALE));
+            assert_eq!(dir.stat(&name("other")).unwrap().mode, mode(0o500));
         }
     }
 }

@@ -72,16 +72,7 @@ impl SourceFile {
     ///
     /// `lseek`.
     pub fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
-        if from >= end {
-            return Ok(None);
-        }
-        match self.seek(from, Whence::SeekData) {
-            Ok(start) if start >= end => Ok(None),
-            Ok(start) => Ok(Some(start..self.hole_after(start, end)?)),
-            Err(Errno::ENXIO) => Ok(None),
-            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(from..end)),
-            Err(errno) => Err(Error::new("lseek", errno)),
-        }
+        next_data(&self.file, from, end)
     }
 
     /// Asks the kernel to read ahead further; whether it does is its own affair.
@@ -95,21 +86,6 @@ impl SourceFile {
             StatKind::File => Ok(stat),
             _ => Err(Error::new("openat", Errno::ESTALE)),
         }
-    }
-
-    fn hole_after(&self, start: u64, end: u64) -> Result<u64, Error> {
-        match self.seek(start, Whence::SeekHole) {
-            Ok(hole) => Ok(hole.min(end)),
-            Err(Errno::ENXIO) => Ok(end), // cut off meanwhile: whoever reads will see
-            Err(errno) => Err(Error::new("lseek", errno)),
-        }
-    }
-
-    /// Moves the handle's own offset, which no read of ours depends on.
-    fn seek(&self, from: u64, whence: Whence) -> Result<u64, Errno> {
-        let from = i64::try_from(from).map_err(|_| Errno::ENXIO)?;
-        let found = lseek(&self.file, from, whence)?;
-        u64::try_from(found).map_err(|_| Errno::EIO)
     }
 }
 
@@ -131,6 +107,35 @@ pub(crate) fn read_whole(file: &File, buf: &mut [u8], offset: u64) -> Result<usi
         }
     }
     Ok(done)
+}
+
+/// The first run of data in `[from, end)`, as [`SourceFile::next_data`] tells it.
+pub(crate) fn next_data(file: &File, from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
+    if from >= end {
+        return Ok(None);
+    }
+    match seek(file, from, Whence::SeekData) {
+        Ok(start) if start >= end => Ok(None),
+        Ok(start) => Ok(Some(start..hole_after(file, start, end)?)),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(from..end)),
+        Err(errno) => Err(Error::new("lseek", errno)),
+    }
+}
+
+fn hole_after(file: &File, start: u64, end: u64) -> Result<u64, Error> {
+    match seek(file, start, Whence::SeekHole) {
+        Ok(hole) => Ok(hole.min(end)),
+        Err(Errno::ENXIO) => Ok(end), // cut off meanwhile: whoever reads will see
+        Err(errno) => Err(Error::new("lseek", errno)),
+    }
+}
+
+/// Moves the handle's own offset, which no read or write of ours depends on.
+fn seek(file: &File, from: u64, whence: Whence) -> Result<u64, Errno> {
+    let from = i64::try_from(from).map_err(|_| Errno::ENXIO)?;
+    let found = lseek(file, from, whence)?;
+    u64::try_from(found).map_err(|_| Errno::EIO)
 }
 
 /// Non-blocking, so that a fifo put in a file's place holds nobody up.

@@ -1,19 +1,20 @@
 //! Writes a file beside its target, sets its metadata, and renames it into place.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use barge_types::{Meta, Name};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, ftruncate};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::metadata::{self, Inode};
-use crate::read::read_whole;
-use crate::{Applied, Dir, Error, Keep, SourceFile, Stat, StatKind};
+use crate::read::{next_data, read_whole};
+use crate::{Applied, Dir, Error, Keep, Stat, StatKind};
 
 /// The name of the file in a target's root that says a run is writing there.
 pub const RUN_MARKER: &str = ".barge-run";
@@ -33,6 +34,8 @@ pub fn is_own_temporary(name: &Name) -> bool {
 #[derive(Debug)]
 pub struct Staged {
     file: File,
+    /// Made by us just now: nobody can have given it attributes, but by what it inherits.
+    fresh: bool,
     temporary: Option<Temporary>,
 }
 
@@ -61,37 +64,42 @@ impl Dir {
             }
             file => file?,
         };
-        let temporary = Temporary {
-            dir: self.clone(),
-            name,
-            last: last.clone(),
-        };
         Ok(Staged {
             file,
-            temporary: Some(temporary),
+            fresh: true,
+            temporary: Some(Temporary::of(self, name, last)),
         })
     }
 
-    /// Opens what a killed run left of `last`: a file with a single name that belongs to us.
-    ///
-    /// It stays readable after [`Dir::stage`] has put a new file in its place.
+    /// Opens what a killed run left of `last`, to be written further: a file with a single name
+    /// that belongs to us.
     ///
     /// # Errors
     ///
-    /// `openat`; that there is nothing of ours is `None`.
-    pub fn stage_resume(&self, last: &Name) -> Result<Option<SourceFile>, Error> {
+    /// `openat O_RDWR` or `fchmod`; that there is nothing of ours is `None`.
+    pub fn stage_resume(&self, last: &Name) -> Result<Option<Staged>, Error> {
         let name = temporary_name(last);
         match self.find(&name)? {
-            Some(stat) if stat.kind == StatKind::File => {}
+            Some(stat) if is_ours(&stat) => {}
             _ => return Ok(None),
         }
-        let file = match self.open_file(&name) {
-            Err(error) if error.is_not_found() => return Ok(None),
+        let file = match self.open_for("openat O_RDWR", &name, IN_PLACE) {
+            // Killed after the last mode was set, which need not let us write.
+            Err(error) if error.is_not_found() || error.is(Errno::EACCES) => return Ok(None),
             file => file?,
         };
-        let stat = file.stat()?;
-        let ours = stat.links == 1 && stat.owner.uid == Uid::effective().as_raw();
-        Ok(ours.then_some(file))
+        let stat = Stat::of(&file)?;
+        if !is_ours(&stat) {
+            return Ok(None);
+        }
+        if stat.mode.bits() != OWN.bits() {
+            fchmod(&file, OWN).map_err(Error::of("fchmod"))?;
+        }
+        Ok(Some(Staged {
+            file,
+            fresh: false,
+            temporary: Some(Temporary::of(self, name, last)),
+        }))
     }
 
     /// Opens an existing regular file to be changed in its place.
@@ -104,8 +112,11 @@ impl Dir {
         if Stat::of(&file)?.kind != StatKind::File {
             return Err(Error::new("openat O_RDWR", Errno::ESTALE));
         }
-        let temporary = None;
-        Ok(Staged { file, temporary })
+        Ok(Staged {
+            file,
+            fresh: false,
+            temporary: None,
+        })
     }
 
     fn create(&self, name: &Name) -> Result<File, Error> {
@@ -113,8 +124,7 @@ impl Dir {
     }
 
     fn open_for(&self, op: &'static str, name: &Name, flags: OFlag) -> Result<File, Error> {
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let fd = openat(self, name.as_bytes(), flags, mode).map_err(Error::of(op))?;
+        let fd = openat(self, name.as_bytes(), flags, OWN).map_err(Error::of(op))?;
         Ok(fd.into())
     }
 
@@ -148,6 +158,26 @@ impl Staged {
         read_whole(&self.file, buf, offset)
     }
 
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// `fstat`.
+    pub fn size(&self) -> Result<u64, Error> {
+        Ok(Stat::of(&self.file)?.size)
+    }
+
+    /// The first run of data in `[from, end)`, as [`SourceFile::next_data`] tells it.
+    ///
+    /// # Errors
+    ///
+    /// `lseek`.
+    ///
+    /// [`SourceFile::next_data`]: crate::SourceFile::next_data
+    pub fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
+        next_data(&self.file, from, end)
+    }
+
     /// Cuts the file, or lengthens it by a hole.
     ///
     /// # Errors
@@ -166,7 +196,7 @@ impl Staged {
     ///
     /// `fallocate` or `pwrite`.
     pub fn punch(&self, offset: u64, len: u64) -> Result<(), Error> {
-        let size = Stat::of(&self.file)?.size;
+        let size = self.size()?;
         let end = offset.saturating_add(len).min(size);
         if offset >= end {
             return Ok(());
@@ -199,7 +229,7 @@ impl Staged {
         new: bool,
     ) -> Result<(Stat, Applied), Error> {
         let now = Stat::of(&self.file)?;
-        let has_attributes = inherits_acl || self.temporary.is_none();
+        let has_attributes = inherits_acl || !self.fresh;
         let inode = Inode::open(self.file.as_fd());
         let done = metadata::set(inode, now, want, set, has_attributes);
         if let Some(temporary) = &self.temporary {
@@ -236,6 +266,14 @@ impl Drop for Staged {
 }
 
 impl Temporary {
+    fn of(dir: &Dir, name: Name, last: &Name) -> Self {
+        Self {
+            dir: dir.clone(),
+            name,
+            last: last.clone(),
+        }
+    }
+
     fn rename(&self, dir: &Dir, new: bool) -> Result<(), Error> {
         if new {
             self.dir.rename_new_into(&self.name, dir, &self.last)
@@ -246,10 +284,16 @@ impl Temporary {
 }
 
 /// The name of the temporary file for `last`: the same in each run, and of a length that fits.
-fn temporary_name(last: &Name) -> Name {
+pub fn temporary_name(last: &Name) -> Name {
     let digest = xxh3_128(&[SALT, last.as_bytes()].concat());
     let name = format!("{PREFIX}{digest:0DIGITS$x}");
     Name::new(name.as_bytes()).expect("a short word and hexadecimal digits")
+}
+
+/// Whether we made it and nobody has given it another name.
+fn is_ours(stat: &Stat) -> bool {
+    let owned = stat.owner.uid == Uid::effective().as_raw();
+    owned && stat.kind == StatKind::File && stat.links == 1
 }
 
 /// The signed number a system call takes.
@@ -262,6 +306,9 @@ const DIGITS: usize = 32;
 const SALT: &[u8] = b"barge staging";
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Closed to others until the metadata is set.
+const OWN: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 const CREATE: OFlag = OFlag::O_CREAT
     .union(OFlag::O_EXCL)
@@ -278,11 +325,12 @@ const IN_PLACE: OFlag = OFlag::O_RDWR
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use barge_types::{Kind, RelPath};
 
     use super::*;
-    use crate::trees::{meta_of, name, roots};
+    use crate::trees::{meta_of, name, roots, roots_with_attributes};
 
     fn list(dir: &Dir) -> Vec<Name> {
         let mut names: Vec<_> = dir
@@ -342,12 +390,80 @@ mod tests {
             let staged = dir.stage(&last).unwrap();
             staged.write_at(b"begun", 0).unwrap();
             staged.keep();
-            let leftover = dir.stage_resume(&last).unwrap().unwrap();
-            let again = dir.stage(&last).unwrap();
-            let mut buf = [0; 8];
-            assert_eq!(again.read_at(&mut buf, 0), Ok(0));
-            assert_eq!(leftover.read_at(&mut buf, 0), Ok(5));
             assert!(list(&dir).iter().all(is_own_temporary));
+            let leftover = dir.stage_resume(&last).unwrap().unwrap();
+            assert_eq!(leftover.size(), Ok(5));
+            leftover.keep();
+            drop(dir.stage_resume(&last).unwrap().unwrap());
+            assert_eq!(list(&dir), []);
+        }
+    }
+
+    #[test]
+    fn stage_replaces_what_a_killed_run_left() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let staged = dir.stage(&name("file")).unwrap();
+            staged.write_at(b"begun", 0).unwrap();
+            staged.keep();
+            assert_eq!(dir.stage(&name("file")).unwrap().size(), Ok(0));
+        }
+    }
+
+    #[test]
+    fn leftover_is_written_further_and_committed_with_nothing_of_what_was_set_on_it() {
+        for (folder, root) in roots_with_attributes() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let staged = dir.stage(&name("file")).unwrap();
+            staged.write_at(b"begun", 0).unwrap();
+            staged.keep();
+            let left = folder
+                .path()
+                .join(temporary_name(&name("file")).as_os_str());
+            xattr::set(&left, "user.old", b"1").unwrap();
+            fs::set_permissions(&left, fs::Permissions::from_mode(0o4755)).unwrap();
+            let staged = dir.stage_resume(&name("file")).unwrap().unwrap();
+            assert_eq!(Stat::of(&staged.file).unwrap().mode.bits(), 0o600);
+            staged.write_at(b", ended", 5).unwrap();
+            let (stat, applied) = commit(staged, &dir, true).unwrap();
+            assert_eq!((applied.failures, stat.mode.bits()), (vec![], 0o600));
+            let bytes = fs::read(folder.path().join("file")).unwrap();
+            assert_eq!(bytes, b"begun, ended");
+            let xattrs = dir.xattrs(&name("file"), &stat, &Keep::default());
+            assert_eq!(xattrs, Ok(vec![]));
+            assert_eq!(list(&dir), [name("file")]);
+        }
+    }
+
+    #[test]
+    fn leftover_that_may_not_be_written_is_not_resumed_but_replaced() {
+        if nix::unistd::geteuid().is_root() {
+            println!("skipped, needs an ordinary user: a file that may not be written");
+            return;
+        }
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            dir.stage(&name("file")).unwrap().keep();
+            let left = folder
+                .path()
+                .join(temporary_name(&name("file")).as_os_str());
+            fs::set_permissions(&left, fs::Permissions::from_mode(0o444)).unwrap();
+            assert!(dir.stage_resume(&name("file")).unwrap().is_none());
+            assert_eq!(dir.stage(&name("file")).unwrap().size(), Ok(0));
+        }
+    }
+
+    #[test]
+    fn staged_file_is_walked_by_its_runs_of_data() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let staged = dir.stage(&name("file")).unwrap();
+            staged.set_len(1 << 40).unwrap();
+            staged.write_at(&[1; 8192], 1 << 30).unwrap();
+            let data = 1 << 30..(1 << 30) + 8192;
+            assert_eq!(staged.size(), Ok(1 << 40));
+            assert_eq!(staged.next_data(0, 1 << 40), Ok(Some(data.clone())));
+            assert_eq!(staged.next_data(data.end, 1 << 40), Ok(None));
         }
     }
 
