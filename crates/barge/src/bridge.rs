@@ -150,9 +150,9 @@ impl SessionStream {
         self.lock().resume(peer_received, Instant::now())
     }
 
-    /// Whether the peer has received everything.
+    /// Whether the peer has received every message of the control lane.
     pub(crate) fn is_drained(&self) -> bool {
-        self.lock().is_drained()
+        self.lock().is_drained(Lane::Control)
     }
 
     /// Ends the stream: threads that wait are let go, its connection ends.

@@ -74,6 +74,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What to tell the other side, which puts its own words before it.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::TargetFull(text) | Self::Aborted(text) | Self::Interrupted(text) => text.clone(),
+            error => error.to_string(),
+        }
+    }
+
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {

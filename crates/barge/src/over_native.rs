@@ -184,8 +184,7 @@ impl Client {
                 conducting.await
             }
         };
-        let lost = ended.as_ref().is_ok_and(|end| matches!(end.error, Some(Error::Lost(_))));
-        if !lost {
+        if ended.as_ref().is_ok_and(|end| end.last_words) {
             last_words(&streams).await;
         }
         streams.iter().for_each(|stream| stream.close());
@@ -364,6 +363,8 @@ impl Keeper {
         let error = match self.drive(greeted).await {
             ConnectionEnd::Closed => return Ok(false),
             ConnectionEnd::Protocol(error) => return Err(NoConnection::Final(error.into())),
+            // The server hangs up when all has been said.
+            ConnectionEnd::Lost(_) if self.sender.is_over() => return Ok(false),
             ConnectionEnd::Lost(error) => error,
         };
         tracing::debug!(stream = self.index, %error, "connection lost, dialing again");
@@ -402,7 +403,7 @@ impl Keeper {
     }
 }
 
-/// Waits, for a while, until the peer has received everything.
+/// Waits, for a while, until the peer has received the last message.
 pub(crate) async fn last_words(streams: &[Arc<SessionStream>]) {
     let drained = async {
         while !streams[0].is_drained() {

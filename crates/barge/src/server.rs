@@ -299,9 +299,10 @@ impl Server {
             failures: Vec::new(),
             undeleted: 0,
             error: Some(Error::Internal("a session ended without a word".to_owned())),
+            last_words: false,
         });
         let lost = matches!(end.error, Some(Error::Lost(_)));
-        if !lost {
+        if end.last_words {
             last_words(&streams).await;
         }
         streams.iter().for_each(|stream| stream.close());
@@ -397,7 +398,7 @@ impl Session {
 
 fn open_root(path: &Path) -> Result<Root, Error> {
     Root::open(path).map_err(|source| {
-        let what = format!("the volume {} cannot be opened", path.display());
+        let what = format!("{} is no directory that this user can open as a volume", path.display());
         Error::Root { what, source }
     })
 }

@@ -59,6 +59,11 @@ impl Error {
         self.is(Errno::ENOTEMPTY) || (self.op == "rmdir" && self.is(Errno::EEXIST))
     }
 
+    /// Whether the inode has as many names as its file system allows.
+    pub fn is_too_many_links(&self) -> bool {
+        self.is(Errno::EMLINK)
+    }
+
     /// Whether another file system is mounted there.
     pub fn is_mount_point(&self) -> bool {
         self.is(Errno::EXDEV)

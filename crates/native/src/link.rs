@@ -174,9 +174,10 @@ impl Link {
         self.lanes.iter().map(|lane| lane.received + lane.first_sent).sum()
     }
 
-    /// Whether the peer has received everything that was pushed.
-    pub fn is_drained(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.queued.is_empty() && lane.sent.is_empty())
+    /// Whether the peer has received every message of `lane` that was pushed.
+    pub fn is_drained(&self, lane: Lane) -> bool {
+        let lane = &self.lanes[lane as usize];
+        lane.queued.is_empty() && lane.sent.is_empty()
     }
 
     fn poll_message(&mut self) -> Option<Frame> {

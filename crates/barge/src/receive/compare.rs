@@ -490,7 +490,9 @@ impl At<'_> {
         if self.receiver.order.dry_run {
             return Ok(Ending::Outcome(outcome));
         }
-        let applied = ready.dir.apply(&entry.name, stat, &entry.meta, &entry.kind, keep, true);
+        let has_attributes = !have.is_empty();
+        let applied =
+            ready.dir.apply(&entry.name, stat, &entry.meta, &entry.kind, keep, has_attributes);
         Ok(self.receiver.settled(&applied, outcome))
     }
 
@@ -526,8 +528,69 @@ impl At<'_> {
         let replaces = existing.is_some_and(|stat| stat.kind != StatKind::Directory);
         match self.link_to(ready, name, leader, replaces) {
             Ok(()) => Ending::Outcome(Outcome::Linked),
+            Err(error) if error.is_too_many_links() => {
+                self.copy_leader(ready, index, leader, replaces, error)
+            }
             Err(error) => self.receiver.not_made(error, !replaces),
         }
+    }
+
+    /// The leader can take no further name: this entry becomes a file of its own with the same
+    /// content, to which further names are linked. That is reported; nothing is lost.
+    fn copy_leader(
+        &self,
+        ready: &ReadyDir,
+        index: u16,
+        leader: &MadeLeader,
+        replaces: bool,
+        error: barge_fs::Error,
+    ) -> Ending {
+        let item = self.item(index);
+        let copied = match item.entry.kind {
+            Kind::File { .. } => self.copy_file(ready, &item.entry, leader, replaces),
+            _ => self.make(ready, &item.entry, replaces).map(|_| ()),
+        };
+        if let Err(error) = copied {
+            return self.receiver.not_made(error, !replaces);
+        }
+        let stat = ready.dir.find(&item.entry.name).ok().flatten();
+        if let (Tie::Follower { group, .. }, Some(stat)) = (item.tie, stat) {
+            let made = MadeLeader {
+                dir: Arc::clone(&self.segment.dir),
+                name: item.entry.name.clone(),
+                inode: Some(barge_fs::LinkKey { dev: stat.dev, ino: stat.ino }),
+            };
+            self.receiver.links().replace(group, made);
+        }
+        let mut failure = error.failure(Side::Target);
+        failure.op = "linkat (made a file of its own)".into();
+        Ending::Outcome(Outcome::Failed(failure))
+    }
+
+    fn copy_file(
+        &self,
+        ready: &ReadyDir,
+        entry: &Entry,
+        leader: &MadeLeader,
+        replaces: bool,
+    ) -> Result<(), barge_fs::Error> {
+        let from = leader.dir.open(&self.receiver.root)?.dir.open_file(&leader.name)?;
+        let staged = ready.dir.stage(&entry.name)?;
+        let size = from.stat()?.size;
+        staged.set_len(size)?;
+        let mut buffer = vec![0; MAX_BUNDLED];
+        let mut at = 0;
+        while let Some(run) = from.next_data(at, size)? {
+            at = run.start;
+            while at < run.end {
+                let len = (run.end - at).min(buffer.len() as u64) as usize;
+                let read = from.read_at(&mut buffer[..len], at)?;
+                staged.write_at(&buffer[..read], at)?;
+                at += len as u64;
+            }
+        }
+        let (dir, keep) = (&ready.dir, &self.receiver.keep);
+        staged.commit(dir, &entry.meta, keep, ready.inherits_acl, !replaces).map(|_| ())
     }
 
     fn link_to(

@@ -52,6 +52,8 @@ pub(crate) struct ReceiverEnd {
     pub(crate) undeleted: u64,
     /// Why the run did not come to its end.
     pub(crate) error: Option<Error>,
+    /// The other side has yet to hear of the end.
+    pub(crate) last_words: bool,
 }
 
 /// Writes one volume for one session.
@@ -156,15 +158,15 @@ impl Receiver {
             return;
         }
         tracing::debug!(%error, "the run is given up");
-        self.streams[0].send_control(&Control::Abort { code, text: error.to_string() });
-        self.end(Some(error));
+        self.streams[0].send_control(&Control::Abort { code, text: error.reason() });
+        self.end(Some(error), true);
     }
 
     /// The sender is gone for good. That is no failure once all is durable.
     pub(crate) fn lost(&self, why: String) {
         let finished = self.is_finished();
         self.over.store(true, Ordering::Release);
-        self.end((!finished).then(|| Error::Lost(why)));
+        self.end((!finished).then(|| Error::Lost(why)), false);
     }
 
     /// Whether all is durable and the sender has been told.
@@ -181,7 +183,7 @@ impl Receiver {
         self.clear(if keep { Leftovers::Keep } else { Leftovers::Remove });
     }
 
-    fn end(&self, error: Option<Error>) {
+    fn end(&self, error: Option<Error>, last_words: bool) {
         let mut state = self.state();
         let Some(end) = state.end.take() else { return };
         let mut tally = state.tally;
@@ -191,7 +193,7 @@ impl Receiver {
         let failures = std::mem::take(&mut state.failures);
         let undeleted = self.undeleted.load(Ordering::Relaxed);
         // Who does not wait for it has no use for it.
-        let _ = end.send(ReceiverEnd { tally, failures, undeleted, error });
+        let _ = end.send(ReceiverEnd { tally, failures, undeleted, error, last_words });
     }
 
     fn control(self: &Arc<Self>, message: Control, len: usize) -> Result<(), ProtocolError> {
@@ -208,7 +210,7 @@ impl Receiver {
             }
             Control::Goodbye if self.is_finished() => {
                 self.over.store(true, Ordering::Release);
-                self.end(None);
+                self.end(None, false);
                 Ok(())
             }
             Control::Abort { code, text } => {
@@ -217,7 +219,7 @@ impl Receiver {
                     AbortCode::Interrupted => Error::Interrupted(text),
                     _ => Error::Aborted(text),
                 };
-                self.end(Some(error));
+                self.end(Some(error), false);
                 Ok(())
             }
             _ => Err(ProtocolError::Order("a message")),

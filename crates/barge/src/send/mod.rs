@@ -47,6 +47,8 @@ pub(crate) struct SenderEnd {
     pub(crate) failures: Vec<FailedPath>,
     pub(crate) undeleted: u64,
     pub(crate) error: Option<Error>,
+    /// The other side has yet to hear of the end.
+    pub(crate) last_words: bool,
 }
 
 /// Reads one tree for one session.
@@ -373,6 +375,7 @@ impl Sender {
         self.streams[0].send_control(&Control::Goodbye);
         let mut end = self.end(conduct, None);
         end.undeleted = undeleted;
+        end.last_words = true;
         Ok(Box::new(end))
     }
 
@@ -389,7 +392,7 @@ impl Sender {
         let mut failures = own.failures;
         failures.append(&mut conduct.failures);
         failures.truncate(FAILURES_KEPT);
-        SenderEnd { tally, failures, undeleted: 0, error }
+        SenderEnd { tally, failures, undeleted: 0, error, last_words: false }
     }
 
     /// A path that failed before it was listed.
@@ -415,7 +418,8 @@ impl Sender {
         let _ = self.inbox.send(Event::Listed);
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether the run has ended, whatever it came to.
+    pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
@@ -477,8 +481,8 @@ impl Sender {
     }
 
     fn give_up(&self, conduct: &mut Conduct, code: AbortCode, error: Error) -> SenderEnd {
-        self.streams[0].send_control(&Control::Abort { code, text: error.to_string() });
-        self.end(conduct, Some(error))
+        self.streams[0].send_control(&Control::Abort { code, text: error.reason() });
+        SenderEnd { last_words: true, ..self.end(conduct, Some(error)) }
     }
 }
 
