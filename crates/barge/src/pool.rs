@@ -25,6 +25,7 @@ impl Pool {
         let start = |_| {
             let queue = queue.clone();
             let work = move || {
+                barge_fs::dedicate_thread();
                 while let Ok(Next::Run(job)) = queue.recv() {
                     job();
                 }

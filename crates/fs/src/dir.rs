@@ -27,6 +27,11 @@ impl Dir {
         Self { fd, descent }
     }
 
+    /// Whether both are clones of one handle.
+    pub(crate) fn is_same_handle(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fd, &other.fd)
+    }
+
     /// Opens the directory at `path` below this one, or this one again.
     pub(crate) fn beneath(&self, path: &RelPath) -> Result<Self, Error> {
         if path.is_root() {
@@ -113,7 +118,7 @@ impl Dir {
         if !keep.carries_any_of(stat.kind) {
             return Ok(Vec::new());
         }
-        Attributes::of_entry(self.as_fd(), name).read(keep)
+        Attributes::of_entry(self, name).read(keep)
     }
 
     /// Reads the attributes of the directory itself that `keep` carries, sorted by name.

@@ -2,14 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use barge_types::{Name, Xattr, XattrName};
 use nix::errno::Errno;
 
-use crate::{Error, StatKind};
+use crate::{Dir, Error, StatKind, place};
 
 /// What is carried besides mode and time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,9 +54,8 @@ impl Keep {
     }
 }
 
-/// The attributes of one inode, reached through a handle's path in `/proc`.
-///
-/// There are no `*at` calls for attributes before Linux 6.13.
+/// The attributes of one inode, reached through a handle's path in `/proc`, or by name in the
+/// thread's own working directory.
 pub(crate) struct Attributes {
     path: PathBuf,
     /// Whether the last part of the path is the handle's own link, which must be followed.
@@ -65,8 +64,8 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     /// Of an entry of an open directory; of a symbolic link itself.
-    pub(crate) fn of_entry(dir: BorrowedFd<'_>, name: &Name) -> Self {
-        let mut path = handle_path(dir);
+    pub(crate) fn of_entry(dir: &Dir, name: &Name) -> Self {
+        let mut path = if place::enter(dir) { PathBuf::new() } else { handle_path(dir.as_fd()) };
         path.push(name.as_os_str());
         let is_handle = false;
         Self { path, is_handle }

@@ -127,6 +127,7 @@ impl Walk {
     }
 
     fn work(&self) {
+        barge_fs::dedicate_thread();
         while let Some(task) = self.next() {
             match task {
                 _ if self.sender.is_over() => {}
