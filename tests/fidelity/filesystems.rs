@@ -114,25 +114,23 @@ fn names_beyond_the_link_limit_are_told_and_none_is_lost_silently() {
     }
     let pass = lane.pass(User::Same, &source, target.path(), &[]).unwrap();
     expect_code(&pass.sender, exit::PARTIAL);
-    let (mut present, mut apart) = (0, 0);
-    let first = (0..NAMES)
-        .map(|n| target.path().join(n.to_string()))
-        .find(|p| p.exists());
-    let inode = fs::metadata(first.unwrap()).unwrap().ino();
+    // A name beyond the limit may become a file of its own; it is told, as one that is missing is.
+    let mut present = 0;
+    let mut inodes = BTreeSet::new();
     for name in (0..NAMES).map(|n| n.to_string()) {
-        if let Ok(meta) = fs::metadata(target.path().join(name)) {
-            assert_eq!(meta.len(), 9);
+        if let Ok(meta) = fs::metadata(target.path().join(&name)) {
+            assert_eq!(meta.len(), 9, "{name}");
             present += 1;
-            apart += usize::from(meta.ino() != inode);
+            inodes.insert(meta.ino());
         }
     }
     let failed = pass.sender.tally("failed") as usize;
-    assert_eq!(
-        failed,
-        NAMES - present + apart,
-        "{present} names are there, {apart} apart"
+    let untold = NAMES - present + inodes.len() - 1;
+    assert!(
+        failed >= untold,
+        "{present} names, {} inodes, {failed} told",
+        inodes.len()
     );
-    assert!(failed >= NAMES - 65_000);
     assert!(failures(&pass.sender).iter().all(|f| f.2 == "unsupported"));
 }
 

@@ -15,7 +15,7 @@ use crate::{expect_refusal, volume};
 #[test]
 fn http_server_is_no_barge() {
     let addr = answering(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
-    expect_refusal(&send(addr, &[]), exit::NO_BARGE, &["barge"]);
+    expect_refusal(&send(addr, &[]), exit::NO_BARGE, &["does not speak TLS"]);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn web_server_with_a_good_certificate_is_no_barge() {
     let _server = Running::start(&mut server).unwrap();
     await_listener(addr);
     let send = lane.send(User::Same, &source, addr).unwrap();
-    expect_refusal(&lane.run(send).unwrap(), exit::NO_BARGE, &["barge"]);
+    expect_refusal(&lane.run(send).unwrap(), exit::NO_BARGE, &["is no barge"]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn rsync_daemon_is_no_barge() {
     daemon.arg(format!("--config={}", place.join("rsyncd.conf").display()));
     let _daemon = Running::start(&mut daemon).unwrap();
     await_listener(addr);
-    expect_refusal(&send(addr, &[]), exit::NO_BARGE, &["barge"]);
+    expect_refusal(&send(addr, &[]), exit::NO_BARGE, &["does not speak TLS"]);
 }
 
 #[test]

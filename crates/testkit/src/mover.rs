@@ -1,12 +1,14 @@
 //! The mover itself at both ends: finds the program, starts it, reads its reports.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::mount::tool;
@@ -195,7 +197,7 @@ impl Lane {
             .prefix(name)
             .tempdir_in(self.scratch.path())?
             .keep();
-        set_mode(&dir, 0o777)?;
+        fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
         Ok(dir.join("report.json"))
     }
 
@@ -291,7 +293,10 @@ impl Lane {
         let route = Route::start(&[(HOST, server.addr)])?;
         let mut send = self.send(user, source, route.addr())?;
         send.args(options);
-        let sender = self.run(send)?;
+        let sender = self.run(send).map_err(|error| {
+            let said = server.running.stderr();
+            io::Error::new(error.kind(), format!("{error}\nthe server said:\n{said}"))
+        })?;
         if matches!(sender.ended.code, Some(exit::COMPLETE | exit::PARTIAL)) {
             return Ok(Pass {
                 sender,
@@ -332,7 +337,7 @@ impl Server {
     }
 }
 
-/// Makes keys under a new CA in the folder `at`, readable to agents of all users; returns `at`.
+/// Makes keys under a new CA in the folder `at`, readable to both users where root makes them; returns `at`.
 ///
 /// # Errors
 ///
@@ -344,23 +349,23 @@ pub fn make_keys(at: &Path) -> io::Result<PathBuf> {
     if ended.code != Some(exit::COMPLETE) {
         return Err(io::Error::other(format!("barge keys: {ended:?}")));
     }
-    give_to_all(at)?;
+    if geteuid().is_root() {
+        give_away(at)?;
+    }
     Ok(at.to_owned())
 }
 
-/// Lets agents of other users read throw-away keys.
-fn give_to_all(dir: &Path) -> io::Result<()> {
-    set_mode(dir, 0o755)?;
+/// Gives throw-away keys to [`User::Nobody`] where that is possible; root reads them as well.
+fn give_away(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        match path.is_dir() {
-            true => give_to_all(&path)?,
-            false => set_mode(&path, 0o644)?,
+        if path.is_dir() {
+            give_away(&path)?;
         }
+        lchown(path, Some(NOBODY), Some(NOBODY))?;
     }
-    Ok(())
+    lchown(dir, Some(NOBODY), Some(NOBODY))
 }
 
-fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
-}
+/// The user and group of [`User::Nobody`].
+const NOBODY: u32 = 65_534;

@@ -163,17 +163,20 @@ const EDITS: &[(&str, Kind, Edit)] = &[
         fs::remove_file(path)?;
         fs::write(path, content)
     }),
-    ("link made", Kind::Plain, |path, _| {
-        fs::hard_link(path, path.with_file_name("linked"))
-    }),
-    ("link added", Kind::Linked, |path, _| {
-        fs::hard_link(path, path.with_file_name("one more"))
-    }),
+    ("link made", Kind::Plain, link),
+    ("link added", Kind::Linked, link),
     ("rewritten with a hole", Kind::Plain, |path, _| {
         let file = File::create(path)?;
         file.write_all_at(b"end", 2 << 20)
     }),
 ];
+
+/// Gives a file one more name.
+fn link(path: &Path, _: &Path) -> io::Result<()> {
+    let mut names = (2..).map(|n| path.with_file_name(format!("name {n}")));
+    let free = names.find(|name| name.symlink_metadata().is_err());
+    free.map_or(Ok(()), |name| fs::hard_link(path, name))
+}
 
 /// Turns over eight bytes.
 fn invert(path: &Path, offset: u64) -> io::Result<()> {
