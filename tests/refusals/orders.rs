@@ -141,7 +141,7 @@ fn copy_into_itself_is_refused_and_changes_nothing() {
     for (target, word) in [
         (source.clone(), "same directory"),
         (source.join("below"), "inside the source"),
-        (source.join("new"), "inside the source"),
+        (source.join("new"), "no such file"),
     ] {
         let told = copy(&lane, &source, &target, &[]);
         expect_refusal(&told, exit::REFUSED, &[word]);
