@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use barge_native::{Control, Content, Delivery, Frame, Lane, Link, ProtocolError, Received, frame};
+use barge_native::{Content, Control, Delivery, Frame, Lane, Link, ProtocolError, Received, frame};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
@@ -234,12 +234,25 @@ impl SessionStream {
     ) -> Result<(), ProtocolError> {
         let delivery = self.lock().handle_frame(tag, payload, Instant::now())?;
         self.room.notify_all();
-        let Some(Delivery { tag, payload, weight }) = delivery else {
+        let Some(Delivery {
+            tag,
+            payload,
+            weight,
+        }) = delivery
+        else {
             return Ok(());
         };
         let lane = tag.lane().ok_or(ProtocolError::Order("a message"))?;
-        let credit = Credit { stream: Arc::clone(self), lane, weight };
-        sink.deliver(Incoming { tag, payload, credit })
+        let credit = Credit {
+            stream: Arc::clone(self),
+            lane,
+            weight,
+        };
+        sink.deliver(Incoming {
+            tag,
+            payload,
+            credit,
+        })
     }
 
     async fn write<S: AsyncWrite>(
@@ -259,7 +272,9 @@ impl SessionStream {
                     writer.flush().await
                 };
                 // A peer that stops reading is as lost as one that stops writing.
-                tokio::time::timeout(stall, write).await.map_err(|_| stalled(stall))??;
+                tokio::time::timeout(stall, write)
+                    .await
+                    .map_err(|_| stalled(stall))??;
             }
             if self.is_closed() {
                 // The last words are out; the peer reads to the end.
@@ -299,7 +314,9 @@ impl SessionStream {
         let mut batch = BytesMut::new();
         let mut link = self.lock();
         while batch.len() < WRITE_SIZE {
-            let Some(frame) = link.poll_transmit(now) else { break };
+            let Some(frame) = link.poll_transmit(now) else {
+                break;
+            };
             batch.extend_from_slice(&frame.head);
             if frame.body.len() >= BODY_IN_PLACE {
                 return Some(batch.freeze().chain(frame.body));
@@ -352,5 +369,7 @@ pub(crate) async fn read_frame<S: AsyncRead + Unpin>(
             }
         }
     };
-    tokio::time::timeout(deadline, read).await.map_err(|_| stalled(deadline))?
+    tokio::time::timeout(deadline, read)
+        .await
+        .map_err(|_| stalled(deadline))?
 }

@@ -48,7 +48,10 @@ pub async fn copy(
             Ok::<_, DialError>(Box::new(ours) as Box<dyn Stream>)
         })
     };
-    let route = Route { dial: Arc::new(dial), classify: Arc::new(|_| None) };
+    let route = Route {
+        dial: Arc::new(dial),
+        classify: Arc::new(|_| None),
+    };
     let end = send(source, VOLUME, options, route, monitor, stop).await;
     server.drain().await;
     end
@@ -77,13 +80,18 @@ fn check_apart(source: &Path, target: &Path) -> Result<(), Error> {
 /// Two mounts of one directory have different paths.
 fn same_inode(source: &Path, target: &Path) -> Result<(), Error> {
     let look = |path: &Path| {
-        Root::open(path).and_then(|root| root.dir(&RelPath::root())?.stat_self()).map_err(|error| {
-            Error::Root { what: path.display().to_string(), source: error }
-        })
+        Root::open(path)
+            .and_then(|root| root.dir(&RelPath::root())?.stat_self())
+            .map_err(|error| Error::Root {
+                what: path.display().to_string(),
+                source: error,
+            })
     };
     let (source, target) = (look(source)?, look(target)?);
     if (source.dev, source.ino) == (target.dev, target.ino) {
-        return Err(Error::Request("source and target are the same directory".to_owned()));
+        return Err(Error::Request(
+            "source and target are the same directory".to_owned(),
+        ));
     }
     Ok(())
 }

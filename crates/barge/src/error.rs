@@ -107,6 +107,9 @@ pub struct DialError {
 
 impl From<io::Error> for DialError {
     fn from(error: io::Error) -> Self {
-        Self { text: error.to_string(), fault: Fault::Weather }
+        Self {
+            text: error.to_string(),
+            fault: Fault::Weather,
+        }
     }
 }

@@ -76,7 +76,10 @@ impl Monitor {
     /// A monitor that calls `on_path` with every path that fails, and under
     /// [`crate::Options::itemize`] with every path that ends.
     pub fn new(on_path: impl Fn(PathEnd<'_>) + Send + Sync + 'static) -> Self {
-        Self { counters: Counters::default(), on_path: Some(Box::new(on_path)) }
+        Self {
+            counters: Counters::default(),
+            on_path: Some(Box::new(on_path)),
+        }
     }
 
     pub(crate) fn path(&self, end: PathEnd<'_>) {
@@ -88,6 +91,8 @@ impl Monitor {
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Monitor")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use barge_delta::Seed;
 use barge_fs::Root;
 use barge_native::{
-    Answer, Hello, MAX_PATTERNS, MAX_PAYLOAD, Order, Purpose, Refusal, RefusalCode, VERSION, Welcome,
+    Answer, Hello, MAX_PATTERNS, MAX_PAYLOAD, Order, Purpose, Refusal, RefusalCode, VERSION,
+    Welcome,
 };
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -123,7 +124,10 @@ impl Client {
             Ok(root) => root,
             Err(error) => {
                 let what = format!("the source {} cannot be read", source.display());
-                return refuse(Error::Root { what, source: error });
+                return refuse(Error::Root {
+                    what,
+                    source: error,
+                });
             }
         };
         let begin = Purpose::Begin {
@@ -145,8 +149,9 @@ impl Client {
 
     async fn session(self, root: Root, greeted: Greeted, clock: &Clock) -> Session {
         let welcome = &greeted.welcome;
-        let streams: Vec<_> =
-            (0..welcome.streams).map(|_| SessionStream::new(welcome.window)).collect();
+        let streams: Vec<_> = (0..welcome.streams)
+            .map(|_| SessionStream::new(welcome.window))
+            .collect();
         let seed = Seed::new(welcome.seed);
         let sender = Sender::new(
             root,
@@ -194,13 +199,21 @@ impl Client {
         }
         let _ = tokio::task::spawn_blocking(move || sender.join()).await;
         let end = match ended {
-            Ok(end) => {
-                clock.end(&self.monitor, end.tally, end.failures, end.undeleted, end.error)
-            }
+            Ok(end) => clock.end(
+                &self.monitor,
+                end.tally,
+                end.failures,
+                end.undeleted,
+                end.error,
+            ),
             Err(panic) => clock.refuse(&self.monitor, Error::Internal(panic.to_string())),
         };
         let end = Box::new(end);
-        if forgotten && end.error.is_some() { Session::Forgotten(end) } else { Session::Ended(end) }
+        if forgotten && end.error.is_some() {
+            Session::Forgotten(end)
+        } else {
+            Session::Ended(end)
+        }
     }
 
     /// Dials and says hello, again and again while nothing but the weather is to blame.
@@ -222,7 +235,12 @@ impl Client {
 
     async fn greet(&self, purpose: Purpose) -> Result<Greeted, Refused> {
         let mut connection = (self.route.dial)().await?;
-        let hello = Hello { min_version: VERSION, max_version: VERSION, window: WINDOW, purpose };
+        let hello = Hello {
+            min_version: VERSION,
+            max_version: VERSION,
+            window: WINDOW,
+            purpose,
+        };
         let mut input = BytesMut::new();
         let answer = async {
             let written = async {
@@ -239,7 +257,11 @@ impl Client {
         };
         let (tag, payload) = answer.await.map_err(|end| self.refused(end))?;
         match Answer::decode(tag, payload) {
-            Ok(Answer::Welcome(welcome)) => Ok(Greeted { connection, input, welcome }),
+            Ok(Answer::Welcome(welcome)) => Ok(Greeted {
+                connection,
+                input,
+                welcome,
+            }),
             Ok(Answer::Refused(refusal)) => Err(refusal.into()),
             Err(error) => Err(Refused::Final(error.into())),
         }
@@ -266,7 +288,11 @@ struct Tries {
 
 impl Tries {
     fn new(allowed: u32) -> Self {
-        Self { backoff: Backoff::new(FIRST_DELAY, MAX_DELAY), failed: 0, allowed }
+        Self {
+            backoff: Backoff::new(FIRST_DELAY, MAX_DELAY),
+            failed: 0,
+            allowed,
+        }
     }
 
     /// An attempt failed: waits before the next one, if there may be one.
@@ -274,7 +300,10 @@ impl Tries {
         self.failed += 1;
         if self.failed > self.allowed {
             let text = format!("{error} (attempt {} of {0})", self.failed);
-            return Err(NoConnection::Final(Error::Dial { text, fault: Fault::Weather }));
+            return Err(NoConnection::Final(Error::Dial {
+                text,
+                fault: Fault::Weather,
+            }));
         }
         let delay = self.backoff.next(random());
         let (attempt, delay_ms) = (self.failed, delay.as_millis() as u64);
@@ -295,7 +324,10 @@ impl From<DialError> for Refused {
     fn from(error: DialError) -> Self {
         match error.fault {
             Fault::Weather => Self::Weather(error.text),
-            fault => Self::Final(Error::Dial { text: error.text, fault }),
+            fault => Self::Final(Error::Dial {
+                text: error.text,
+                fault,
+            }),
         }
     }
 }
@@ -349,7 +381,8 @@ impl Keeper {
                     return false;
                 }
                 Err(NoConnection::Forgotten) => {
-                    self.sender.stop(Error::Lost("the server has forgotten the session".into()));
+                    self.sender
+                        .stop(Error::Lost("the server has forgotten the session".into()));
                     return true;
                 }
             }
@@ -427,7 +460,11 @@ fn order(options: &Options) -> Order {
         xattrs: options.xattrs,
         acls: options.acls,
         selinux: options.selinux,
-        excludes: options.filter.patterns().map(Bytes::copy_from_slice).collect(),
+        excludes: options
+            .filter
+            .patterns()
+            .map(Bytes::copy_from_slice)
+            .collect(),
     }
 }
 

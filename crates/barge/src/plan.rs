@@ -124,7 +124,11 @@ mod tests {
             mtime: Timestamp::new(100, 5).unwrap(),
             xattrs: Vec::new(),
         };
-        Entry { name: Name::new(b"x").unwrap(), kind, meta }
+        Entry {
+            name: Name::new(b"x").unwrap(),
+            kind,
+            meta,
+        }
     }
 
     fn stat(entry: &Entry) -> Stat {
@@ -132,7 +136,11 @@ mod tests {
             kind: StatKind::of(&entry.kind),
             mode: entry.meta.mode,
             owner: entry.meta.owner,
-            size: if let Kind::File { size } = entry.kind { size } else { 0 },
+            size: if let Kind::File { size } = entry.kind {
+                size
+            } else {
+                0
+            },
             mtime: entry.meta.mtime,
             ctime: entry.meta.mtime,
             dev: 1,
@@ -144,7 +152,11 @@ mod tests {
     }
 
     fn planned(entry: &Entry, stat: &Stat, checksum: bool) -> Plan {
-        let existing = Existing { stat, link_target: Some(b"there"), must_part: false };
+        let existing = Existing {
+            stat,
+            link_target: Some(b"there"),
+            must_part: false,
+        };
         plan(entry, Some(existing), checksum)
     }
 
@@ -154,7 +166,10 @@ mod tests {
         let same = stat(&file);
         assert_eq!(planned(&file, &same, false), Plan::Settle);
         assert_eq!(planned(&file, &same, true), Plan::Compare);
-        let later = Stat { mtime: Timestamp::new(100, 6).unwrap(), ..same };
+        let later = Stat {
+            mtime: Timestamp::new(100, 6).unwrap(),
+            ..same
+        };
         let time = Changes::CONTENT | Changes::MTIME;
         assert_eq!(planned(&file, &later, false), Plan::Transfer(time));
         assert_eq!(planned(&file, &later, true), Plan::Compare);
@@ -162,8 +177,15 @@ mod tests {
         let size = Changes::CONTENT | Changes::SIZE;
         assert_eq!(planned(&file, &longer, false), Plan::Transfer(size));
         assert_eq!(planned(&file, &longer, true), Plan::Transfer(size));
-        let parted = Existing { stat: &same, link_target: None, must_part: true };
-        assert_eq!(plan(&file, Some(parted), false), Plan::Transfer(Changes::default()));
+        let parted = Existing {
+            stat: &same,
+            link_target: None,
+            must_part: true,
+        };
+        assert_eq!(
+            plan(&file, Some(parted), false),
+            Plan::Transfer(Changes::default())
+        );
     }
 
     #[test]
@@ -173,14 +195,35 @@ mod tests {
         let fifo = stat(&entry(Kind::Fifo));
         assert_eq!(planned(&file, &fifo, false), Plan::Replace);
         for (kind, wanted) in [
-            (Kind::Symlink { target: (*b"there").into() }, Plan::Settle),
-            (Kind::Symlink { target: (*b"elsewhere").into() }, Plan::Replace),
-            (Kind::CharDevice(Device { major: 1, minor: 3 }), Plan::Settle),
-            (Kind::CharDevice(Device { major: 1, minor: 4 }), Plan::Replace),
+            (
+                Kind::Symlink {
+                    target: (*b"there").into(),
+                },
+                Plan::Settle,
+            ),
+            (
+                Kind::Symlink {
+                    target: (*b"elsewhere").into(),
+                },
+                Plan::Replace,
+            ),
+            (
+                Kind::CharDevice(Device { major: 1, minor: 3 }),
+                Plan::Settle,
+            ),
+            (
+                Kind::CharDevice(Device { major: 1, minor: 4 }),
+                Plan::Replace,
+            ),
             (Kind::Fifo, Plan::Settle),
         ] {
             let entry = entry(kind);
-            assert_eq!(planned(&entry, &stat(&entry), false), wanted, "{:?}", entry.kind);
+            assert_eq!(
+                planned(&entry, &stat(&entry), false),
+                wanted,
+                "{:?}",
+                entry.kind
+            );
         }
     }
 
@@ -193,8 +236,16 @@ mod tests {
         have.mode = Mode::new(0o600).unwrap();
         let both = Changes::UID | Changes::MODE;
         assert_eq!(differences(&file.kind, &file.meta, &have, &[], true), both);
-        assert_eq!(differences(&file.kind, &file.meta, &have, &[], false), Changes::MODE);
-        let link = Kind::Symlink { target: (*b"x").into() };
-        assert_eq!(differences(&link, &file.meta, &have, &[], true), Changes::UID);
+        assert_eq!(
+            differences(&file.kind, &file.meta, &have, &[], false),
+            Changes::MODE
+        );
+        let link = Kind::Symlink {
+            target: (*b"x").into(),
+        };
+        assert_eq!(
+            differences(&link, &file.meta, &have, &[], true),
+            Changes::UID
+        );
     }
 }

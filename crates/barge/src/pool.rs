@@ -30,10 +30,15 @@ impl Pool {
                     job();
                 }
             };
-            std::thread::Builder::new().name(name.to_owned()).spawn(work)
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
         };
         let threads = (0..threads).map(start).collect::<Result<_, _>>()?;
-        Ok(Self { queue: sender, threads: Mutex::new(threads) })
+        Ok(Self {
+            queue: sender,
+            threads: Mutex::new(threads),
+        })
     }
 
     /// Queues `job`.
@@ -44,7 +49,8 @@ impl Pool {
 
     /// Lets the threads finish what is queued, and waits for them.
     pub(crate) fn finish(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for _ in &threads {
             let _ = self.queue.send(Next::Stop);
         }

@@ -57,7 +57,11 @@ impl Clock {
             reconnects: monitor.counters.reconnects.get() - self.reconnects,
             duration: self.begun.elapsed(),
         };
-        RunEnd { report, undeleted, error }
+        RunEnd {
+            report,
+            undeleted,
+            error,
+        }
     }
 
     /// Ends a run that could not begin.

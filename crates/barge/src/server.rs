@@ -93,9 +93,14 @@ impl Server {
         let mut named = HashMap::new();
         for (name, path) in volumes {
             open_root(&path)?;
-            let volume = Volume { path, active: AsyncMutex::new(None) };
+            let volume = Volume {
+                path,
+                active: AsyncMutex::new(None),
+            };
             if named.insert(name.clone(), volume).is_some() {
-                return Err(Error::Request(format!("the volume {name:?} is given twice")));
+                return Err(Error::Request(format!(
+                    "the volume {name:?} is given twice"
+                )));
             }
         }
         let (ended, runs) = mpsc::unbounded_channel();
@@ -170,23 +175,40 @@ impl Server {
                 "the client speaks versions {min} to {max} of the protocol, the server {VERSION}: \
                  use the same release of barge on both sides"
             );
-            return Err(Refusal { code: RefusalCode::Version, text });
+            return Err(Refusal {
+                code: RefusalCode::Version,
+                text,
+            });
         }
         match hello.purpose {
-            Purpose::Begin { volume, streams, order } => {
+            Purpose::Begin {
+                volume,
+                streams,
+                order,
+            } => {
                 let session = self.begin(&volume, streams, order, hello.window).await?;
                 session.drive(self, connection, input, 0, [0; 2]).await;
             }
-            Purpose::Join { session, secret, stream, received } => {
+            Purpose::Join {
+                session,
+                secret,
+                stream,
+                received,
+            } => {
                 let session = self.sessions().get(&session).cloned();
                 let session = session.filter(|known| {
                     known.secret == secret && usize::from(stream) < known.slots.len()
                 });
                 let Some(session) = session else {
                     let text = "the session has ended, or the server was restarted".to_owned();
-                    return Err(Refusal { code: RefusalCode::UnknownSession, text });
+                    return Err(Refusal {
+                        code: RefusalCode::UnknownSession,
+                        text,
+                    });
                 };
-                session.drive(self, connection, input, stream, received).await;
+                session
+                    .drive(self, connection, input, stream, received)
+                    .await;
             }
         }
         Ok(())
@@ -202,25 +224,38 @@ impl Server {
     ) -> Result<Arc<Session>, Refusal> {
         if self.draining.load(Ordering::Acquire) {
             let text = "the server is shutting down".to_owned();
-            return Err(Refusal { code: RefusalCode::Draining, text });
+            return Err(Refusal {
+                code: RefusalCode::Draining,
+                text,
+            });
         }
         let Some(volume) = self.volumes.get(name) else {
             let text = format!("the server has no volume {name:?}");
-            return Err(Refusal { code: RefusalCode::UnknownVolume, text });
+            return Err(Refusal {
+                code: RefusalCode::UnknownVolume,
+                text,
+            });
         };
         let mut active = volume.active.lock().await;
         if let Some(session) = active.take() {
             if session.connections.load(Ordering::Acquire) > 0 && !session.receiver.is_over() {
                 *active = Some(session);
                 let text = format!("another run is writing the volume {name:?}");
-                return Err(Refusal { code: RefusalCode::Busy, text });
+                return Err(Refusal {
+                    code: RefusalCode::Busy,
+                    text,
+                });
             }
             // Its client is gone, and here is its successor.
             session.superseded.store(true, Ordering::Release);
-            session.receiver.lost("another client began a run on the volume".to_owned());
+            session
+                .receiver
+                .lost("another client began a run on the volume".to_owned());
             session.wait_until_gone().await;
         }
-        let (session, ended) = self.new_session(name, volume, streams, order, window).await?;
+        let (session, ended) = self
+            .new_session(name, volume, streams, order, window)
+            .await?;
         *active = Some(Arc::clone(&session));
         self.sessions().insert(session.id, Arc::clone(&session));
         tokio::spawn(Arc::clone(self).conduct(Arc::clone(&session), ended));
@@ -245,13 +280,20 @@ impl Server {
         let opened = tokio::task::spawn_blocking(move || {
             let root = open_root(&path)?;
             let before = look(&root, &path)?;
-            let lock = if dry_run { None } else { Some(begin_run(&root, &path)?) };
+            let lock = if dry_run {
+                None
+            } else {
+                Some(begin_run(&root, &path)?)
+            };
             Ok::<_, Error>((root, before, lock))
         });
         let (root, before, lock) = match opened.await {
             Ok(Ok(opened)) => opened,
             Ok(Err(Error::Refused(text))) => {
-                return Err(Refusal { code: RefusalCode::Busy, text });
+                return Err(Refusal {
+                    code: RefusalCode::Busy,
+                    text,
+                });
             }
             Ok(Err(error)) => return Err(unwritable(&error)),
             Err(panic) => return Err(unwritable(&panic)),
@@ -264,9 +306,16 @@ impl Server {
         };
         let slots = streams.iter().map(slot).collect();
         let monitor = Arc::clone(&self.monitor);
-        let (receiver, ended) =
-            Receiver::new(root, &before, order, Seed::new(seed), lock, streams, monitor)
-                .map_err(|error| unwritable(&error))?;
+        let (receiver, ended) = Receiver::new(
+            root,
+            &before,
+            order,
+            Seed::new(seed),
+            lock,
+            streams,
+            monitor,
+        )
+        .map_err(|error| unwritable(&error))?;
         let session = Session {
             id,
             secret,
@@ -284,7 +333,11 @@ impl Server {
     }
 
     /// Waits for the end of a session, clears up after it, and reports.
-    async fn conduct(self: Arc<Self>, session: Arc<Session>, mut ended: oneshot::Receiver<ReceiverEnd>) {
+    async fn conduct(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        mut ended: oneshot::Receiver<ReceiverEnd>,
+    ) {
         let clock = Clock::start(&self.monitor);
         let ended = tokio::select! {
             ended = &mut ended => ended,
@@ -293,7 +346,11 @@ impl Server {
                 ended.await
             }
         };
-        let streams: Vec<_> = session.slots.iter().map(|slot| Arc::clone(&slot.stream)).collect();
+        let streams: Vec<_> = session
+            .slots
+            .iter()
+            .map(|slot| Arc::clone(&slot.stream))
+            .collect();
         let end = ended.unwrap_or_else(|_| ReceiverEnd {
             tally: Default::default(),
             failures: Vec::new(),
@@ -309,7 +366,13 @@ impl Server {
         let receiver = Arc::clone(&session.receiver);
         let _ = tokio::task::spawn_blocking(move || receiver.close(lost)).await;
         self.sessions().remove(&session.id);
-        let run = clock.end(&self.monitor, end.tally, end.failures, end.undeleted, end.error);
+        let run = clock.end(
+            &self.monitor,
+            end.tally,
+            end.failures,
+            end.undeleted,
+            end.error,
+        );
         if !session.superseded.load(Ordering::Acquire) {
             let _ = self.ended.send((session.volume.clone(), run));
         }
@@ -398,16 +461,21 @@ impl Session {
 
 fn open_root(path: &Path) -> Result<Root, Error> {
     Root::open(path).map_err(|source| {
-        let what = format!("{} is no directory that this user can open as a volume", path.display());
+        let what = format!(
+            "{} is no directory that this user can open as a volume",
+            path.display()
+        );
         Error::Root { what, source }
     })
 }
 
 fn look(root: &Root, path: &Path) -> Result<barge_fs::Stat, Error> {
-    root.dir(&RelPath::root()).and_then(|dir| dir.stat_self()).map_err(|source| {
-        let what = format!("the volume {} cannot be read", path.display());
-        Error::Root { what, source }
-    })
+    root.dir(&RelPath::root())
+        .and_then(|dir| dir.stat_self())
+        .map_err(|source| {
+            let what = format!("the volume {} cannot be read", path.display());
+            Error::Root { what, source }
+        })
 }
 
 fn begin_run(root: &Root, path: &Path) -> Result<barge_fs::RunLock, Error> {

@@ -4,10 +4,10 @@ use barge_delta::BlockSum;
 use barge_types::Failure;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::ProtocolError;
 use crate::control::{SegmentId, failure, put_failure};
 use crate::cursor::Reader;
 use crate::frame::{Frame, Tag};
-use crate::ProtocolError;
 
 /// The longest file that travels in a bundle; longer ones go in ranges.
 pub const MAX_BUNDLED: usize = 256 << 10;
@@ -134,14 +134,21 @@ impl Content {
         let tag = match self {
             Self::Bundle(records) => {
                 let mut bundle = BundleEncoder::default();
-                records.iter().for_each(|r| bundle.push(r.file, r.digest, &r.bytes));
+                records
+                    .iter()
+                    .for_each(|r| bundle.push(r.file, r.digest, &r.bytes));
                 return bundle.finish();
             }
             Self::Literal { file, range, bytes } => {
                 put_range(&mut out, *file, *range);
                 return Frame::with_body(Tag::Literal, &out, bytes.clone());
             }
-            Self::Copy { file, range, offset, len } => {
+            Self::Copy {
+                file,
+                range,
+                offset,
+                len,
+            } => {
                 put_range(&mut out, *file, *range);
                 out.put_u64_le(*offset);
                 out.put_u64_le(*len);
@@ -152,7 +159,11 @@ impl Content {
                 out.put_u64_le(*len);
                 Tag::Hole
             }
-            Self::RangeEnd { file, range, digest } => {
+            Self::RangeEnd {
+                file,
+                range,
+                digest,
+            } => {
                 put_range(&mut out, *file, *range);
                 out.put_u128_le(*digest);
                 Tag::RangeEnd
@@ -165,7 +176,12 @@ impl Content {
                 }
                 Tag::Unsent
             }
-            Self::Signature { file, basis_len, block_len, in_place } => {
+            Self::Signature {
+                file,
+                basis_len,
+                block_len,
+                in_place,
+            } => {
                 put_file(&mut out, *file);
                 out.put_u64_le(*basis_len);
                 out.put_u32_le(*block_len);
@@ -200,24 +216,45 @@ impl Content {
             Tag::Bundle => return Ok(Self::Bundle(records(fields)?)),
             Tag::Literal => {
                 let (file, range) = range_ref(&mut fields)?;
-                return Ok(Self::Literal { file, range, bytes: literal(fields)? });
+                return Ok(Self::Literal {
+                    file,
+                    range,
+                    bytes: literal(fields)?,
+                });
             }
             Tag::Sums => {
                 let (file, first) = range_ref(&mut fields)?;
-                return Ok(Self::Sums { file, first, sums: sums(fields)? });
+                return Ok(Self::Sums {
+                    file,
+                    first,
+                    sums: sums(fields)?,
+                });
             }
             Tag::Copy => {
                 let (file, range) = range_ref(&mut fields)?;
                 let offset = fields.u64("an offset")?;
-                Self::Copy { file, range, offset, len: fields.u64("a length")? }
+                Self::Copy {
+                    file,
+                    range,
+                    offset,
+                    len: fields.u64("a length")?,
+                }
             }
             Tag::Hole => {
                 let (file, range) = range_ref(&mut fields)?;
-                Self::Hole { file, range, len: fields.u64("a length")? }
+                Self::Hole {
+                    file,
+                    range,
+                    len: fields.u64("a length")?,
+                }
             }
             Tag::RangeEnd => {
                 let (file, range) = range_ref(&mut fields)?;
-                Self::RangeEnd { file, range, digest: fields.u128("a digest")? }
+                Self::RangeEnd {
+                    file,
+                    range,
+                    digest: fields.u128("a digest")?,
+                }
             }
             Tag::Unsent => {
                 let file = file_ref(&mut fields)?;
@@ -233,7 +270,9 @@ impl Content {
                 block_len: fields.u32("a block length")?,
                 in_place: fields.u8("a flag")? != 0,
             },
-            Tag::SignatureEnd => Self::SignatureEnd { file: file_ref(&mut fields)? },
+            Tag::SignatureEnd => Self::SignatureEnd {
+                file: file_ref(&mut fields)?,
+            },
             _ => return Err(ProtocolError::Order("a message")),
         };
         fields.end()?;
@@ -283,7 +322,11 @@ fn records(mut fields: Reader) -> Result<Vec<Record>, ProtocolError> {
         crate::cursor::within("a bundled file", len.into(), MAX_BUNDLED as u64)?;
         let digest = fields.u128("a digest")?;
         let bytes = fields.bytes("a file", len as usize)?;
-        records.push(Record { file, digest, bytes });
+        records.push(Record {
+            file,
+            digest,
+            bytes,
+        });
     }
     Ok(records)
 }
@@ -300,7 +343,10 @@ fn sums(mut fields: Reader) -> Result<Vec<BlockSum>, ProtocolError> {
     let mut sums = Vec::with_capacity(count);
     for _ in 0..count {
         let weak = fields.u32("a block sum")?;
-        sums.push(BlockSum { weak, strong: fields.u128("a block sum")? });
+        sums.push(BlockSum {
+            weak,
+            strong: fields.u128("a block sum")?,
+        });
     }
     fields.end()?;
     Ok(sums)
@@ -318,7 +364,10 @@ fn put_range(out: &mut BytesMut, file: FileRef, range: u32) {
 
 fn file_ref(fields: &mut Reader) -> Result<FileRef, ProtocolError> {
     let segment = SegmentId(fields.u32("a segment")?);
-    Ok(FileRef { segment, index: fields.u16("an index")? })
+    Ok(FileRef {
+        segment,
+        index: fields.u16("an index")?,
+    })
 }
 
 fn range_ref(fields: &mut Reader) -> Result<(FileRef, u32), ProtocolError> {
@@ -333,20 +382,59 @@ mod tests {
     use crate::testing::{failure, payload};
 
     fn contents() -> Vec<Content> {
-        let file = FileRef { segment: SegmentId(7), index: 65535 };
+        let file = FileRef {
+            segment: SegmentId(7),
+            index: 65535,
+        };
         let range = 3;
         let bytes = Bytes::from_static(b"content");
-        let record = |len: usize| Record { file, digest: 5, bytes: bytes.slice(..len) };
+        let record = |len: usize| Record {
+            file,
+            digest: 5,
+            bytes: bytes.slice(..len),
+        };
         vec![
             Content::Bundle(vec![record(7), record(0), record(3)]),
-            Content::Literal { file, range, bytes: bytes.clone() },
-            Content::Copy { file, range, offset: u64::MAX, len: 9 },
-            Content::Hole { file, range, len: 1 << 40 },
-            Content::RangeEnd { file, range, digest: u128::MAX },
-            Content::Unsent { file, why: Unsent::Changed },
-            Content::Unsent { file, why: Unsent::Failed(failure()) },
-            Content::Signature { file, basis_len: 1, block_len: 4096, in_place: true },
-            Content::Sums { file, first: 2, sums: vec![BlockSum { weak: 1, strong: 2 }; 3] },
+            Content::Literal {
+                file,
+                range,
+                bytes: bytes.clone(),
+            },
+            Content::Copy {
+                file,
+                range,
+                offset: u64::MAX,
+                len: 9,
+            },
+            Content::Hole {
+                file,
+                range,
+                len: 1 << 40,
+            },
+            Content::RangeEnd {
+                file,
+                range,
+                digest: u128::MAX,
+            },
+            Content::Unsent {
+                file,
+                why: Unsent::Changed,
+            },
+            Content::Unsent {
+                file,
+                why: Unsent::Failed(failure()),
+            },
+            Content::Signature {
+                file,
+                basis_len: 1,
+                block_len: 4096,
+                in_place: true,
+            },
+            Content::Sums {
+                file,
+                first: 2,
+                sums: vec![BlockSum { weak: 1, strong: 2 }; 3],
+            },
             Content::SignatureEnd { file },
         ]
     }
@@ -367,12 +455,29 @@ mod tests {
 
     #[test]
     fn what_exceeds_its_limit_is_refused() {
-        let file = FileRef { segment: SegmentId(0), index: 0 };
+        let file = FileRef {
+            segment: SegmentId(0),
+            index: 0,
+        };
         let long = Bytes::from(vec![0; MAX_LITERAL + 1]);
-        let (tag, payload) = split(&Content::Literal { file, range: 0, bytes: long }.encode());
+        let (tag, payload) = split(
+            &Content::Literal {
+                file,
+                range: 0,
+                bytes: long,
+            }
+            .encode(),
+        );
         assert!(Content::decode(tag, payload).is_err());
         let sums = vec![BlockSum { weak: 0, strong: 0 }; MAX_SUMS + 1];
-        let (tag, payload) = split(&Content::Sums { file, first: 0, sums }.encode());
+        let (tag, payload) = split(
+            &Content::Sums {
+                file,
+                first: 0,
+                sums,
+            }
+            .encode(),
+        );
         assert!(Content::decode(tag, payload).is_err());
     }
 

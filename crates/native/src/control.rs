@@ -8,11 +8,11 @@ use barge_types::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::ProtocolError;
 use crate::cursor::{Put, Reader};
 use crate::frame::{Frame, MAX_PAYLOAD, Tag};
 use crate::hello::text;
 use crate::stripe::MAX_FILE;
-use crate::ProtocolError;
 
 /// The most entries in one segment.
 pub const MAX_ITEMS: usize = 4096;
@@ -191,7 +191,12 @@ impl Control {
                 for item in &segment.items {
                     encoder.push(item);
                 }
-                out.extend_from_slice(&encoder.finish(segment.id, segment.dir, segment.last, segment.clean));
+                out.extend_from_slice(&encoder.finish(
+                    segment.id,
+                    segment.dir,
+                    segment.last,
+                    segment.clean,
+                ));
                 Tag::Segment
             }
             Self::ListEnd { items, tally } => {
@@ -262,13 +267,18 @@ impl Control {
             Tag::Want => {
                 let segment = segment_id(fields)?;
                 let count = fields.count("wanted files", MAX_ITEMS)?;
-                let indexes = (0..count).map(|_| fields.u16("an index")).collect::<Result<_, _>>()?;
+                let indexes = (0..count)
+                    .map(|_| fields.u16("an index"))
+                    .collect::<Result<_, _>>()?;
                 Self::Want { segment, indexes }
             }
             Tag::Done => {
                 let segment = segment_id(fields)?;
                 let count = fields.count("endings", MAX_ITEMS)?;
-                Self::Done { segment, endings: endings(fields, count)? }
+                Self::Done {
+                    segment,
+                    endings: endings(fields, count)?,
+                }
             }
             Tag::Notice => {
                 let path = path(fields)?;
@@ -353,7 +363,10 @@ fn put_item(out: &mut BytesMut, item: &Item, previous: &mut Previous) {
     head |= flag(previous.owner == Some(meta.owner), SAME_OWNER);
     head |= flag(previous.mode == Some(meta.mode), SAME_MODE);
     head |= flag(!meta.xattrs.is_empty(), XATTRS);
-    head |= flag(matches!(item.tie, Tie::Leader(_) | Tie::Follower { .. }), LINKED);
+    head |= flag(
+        matches!(item.tie, Tie::Leader(_) | Tie::Follower { .. }),
+        LINKED,
+    );
     head |= flag(item.digest.is_some(), DIGEST);
     out.put_u8(head);
     out.put_counted(item.entry.name.as_bytes());
@@ -433,7 +446,10 @@ fn segment(fields: &mut Reader) -> Result<Segment, ProtocolError> {
     let dir = DirId(fields.varint("a directory", u64::MAX)?);
     let flags = fields.u8("a segment's flags")?;
     if flags > 3 {
-        return Err(ProtocolError::Unknown { what: "a segment's flag", value: flags.into() });
+        return Err(ProtocolError::Unknown {
+            what: "a segment's flag",
+            value: flags.into(),
+        });
     }
     let count = fields.count("entries", MAX_ITEMS)?;
     let mut previous = Previous::default();
@@ -442,7 +458,13 @@ fn segment(fields: &mut Reader) -> Result<Segment, ProtocolError> {
     for _ in 0..count {
         items.push(item(fields, &mut previous)?);
     }
-    Ok(Segment { id, dir, last: flags & 1 != 0, clean: flags & 2 != 0, items })
+    Ok(Segment {
+        id,
+        dir,
+        last: flags & 1 != 0,
+        clean: flags & 2 != 0,
+        items,
+    })
 }
 
 fn item(fields: &mut Reader, previous: &mut Previous) -> Result<Item, ProtocolError> {
@@ -461,7 +483,11 @@ fn item(fields: &mut Reader, previous: &mut Previous) -> Result<Item, ProtocolEr
         0 => None,
         _ => Some(fields.u128("a digest")?),
     };
-    Ok(Item { entry: Entry { name, kind, meta }, tie, digest })
+    Ok(Item {
+        entry: Entry { name, kind, meta },
+        tie,
+        digest,
+    })
 }
 
 fn link(fields: &mut Reader) -> Result<Tie, ProtocolError> {
@@ -469,14 +495,22 @@ fn link(fields: &mut Reader) -> Result<Tie, ProtocolError> {
     let group = LinkGroup(fields.varint("a link group", u32::MAX.into())? as u32);
     match role {
         0 => Ok(Tie::Leader(group)),
-        1 | 2 => Ok(Tie::Follower { group, last: role == 2 }),
-        value => Err(ProtocolError::Unknown { what: "a link's role", value: value.into() }),
+        1 | 2 => Ok(Tie::Follower {
+            group,
+            last: role == 2,
+        }),
+        value => Err(ProtocolError::Unknown {
+            what: "a link's role",
+            value: value.into(),
+        }),
     }
 }
 
 fn kind(fields: &mut Reader, code: u8) -> Result<(Kind, Tie), ProtocolError> {
     let kind = match code {
-        0 => Kind::File { size: fields.varint("a size", MAX_FILE)? },
+        0 => Kind::File {
+            size: fields.varint("a size", MAX_FILE)?,
+        },
         1 => {
             let dir = DirId(fields.varint("a directory", u64::MAX)?);
             return Ok((Kind::Directory, Tie::Directory(dir)));
@@ -486,13 +520,20 @@ fn kind(fields: &mut Reader, code: u8) -> Result<(Kind, Tie), ProtocolError> {
             if target.is_empty() || target.contains(&0) {
                 return Err(ProtocolError::Invalid("a link's target"));
             }
-            Kind::Symlink { target: target[..].into() }
+            Kind::Symlink {
+                target: target[..].into(),
+            }
         }
         3 => Kind::CharDevice(device(fields)?),
         4 => Kind::BlockDevice(device(fields)?),
         5 => Kind::Fifo,
         6 => Kind::Socket,
-        value => return Err(ProtocolError::Unknown { what: "a kind", value: value.into() }),
+        value => {
+            return Err(ProtocolError::Unknown {
+                what: "a kind",
+                value: value.into(),
+            });
+        }
     };
     Ok((kind, Tie::None))
 }
@@ -525,12 +566,21 @@ fn meta(fields: &mut Reader, previous: &mut Previous, flags: u8) -> Result<Meta,
     let secs = previous.secs.wrapping_add(fields.signed("a time")?);
     let nanos = fields.varint("nanoseconds", u32::MAX.into())? as u32;
     let mtime = Timestamp::new(secs, nanos).ok_or(ProtocolError::Invalid("a time"))?;
-    *previous = Previous { mode: Some(mode), owner: Some(owner), secs };
+    *previous = Previous {
+        mode: Some(mode),
+        owner: Some(owner),
+        secs,
+    };
     let xattrs = match flags & XATTRS {
         0 => Vec::new(),
         _ => xattrs(fields)?,
     };
-    Ok(Meta { mode, owner, mtime, xattrs })
+    Ok(Meta {
+        mode,
+        owner,
+        mtime,
+        xattrs,
+    })
 }
 
 fn xattrs(fields: &mut Reader) -> Result<Vec<Xattr>, ProtocolError> {
@@ -549,7 +599,9 @@ fn xattrs(fields: &mut Reader) -> Result<Vec<Xattr>, ProtocolError> {
 }
 
 fn segment_id(fields: &mut Reader) -> Result<SegmentId, ProtocolError> {
-    Ok(SegmentId(fields.varint("a segment", u32::MAX.into())? as u32))
+    Ok(SegmentId(
+        fields.varint("a segment", u32::MAX.into())? as u32
+    ))
 }
 
 fn path(fields: &mut Reader) -> Result<RelPath, ProtocolError> {
@@ -611,7 +663,12 @@ fn ending(fields: &mut Reader) -> Result<Ending, ProtocolError> {
         6 => Outcome::Failed(failure(fields)?),
         7 => return Ok(Ending::Redo),
         8 => return Ok(Ending::Later),
-        value => return Err(ProtocolError::Unknown { what: "an ending", value: value.into() }),
+        value => {
+            return Err(ProtocolError::Unknown {
+                what: "an ending",
+                value: value.into(),
+            });
+        }
     };
     Ok(Ending::Outcome(outcome))
 }
@@ -637,7 +694,12 @@ pub(crate) fn failure(fields: &mut Reader) -> Result<Failure, ProtocolError> {
     let side = match fields.u8("a side")? {
         0 => Side::Source,
         1 => Side::Target,
-        value => return Err(ProtocolError::Unknown { what: "a side", value: value.into() }),
+        value => {
+            return Err(ProtocolError::Unknown {
+                what: "a side",
+                value: value.into(),
+            });
+        }
     };
     let class = match fields.u8("a class")? {
         0 => Class::Denied,
@@ -646,11 +708,21 @@ pub(crate) fn failure(fields: &mut Reader) -> Result<Failure, ProtocolError> {
         3 => Class::Unsupported,
         4 => Class::NoSpace,
         5 => Class::Io,
-        value => return Err(ProtocolError::Unknown { what: "a class", value: value.into() }),
+        value => {
+            return Err(ProtocolError::Unknown {
+                what: "a class",
+                value: value.into(),
+            });
+        }
     };
     let errno = fields.u32("an errno")? as i32;
     let op = Cow::Owned(text(fields, "an operation", MAX_OP)?);
-    Ok(Failure { side, op, errno, class })
+    Ok(Failure {
+        side,
+        op,
+        errno,
+        class,
+    })
 }
 
 fn abort_code(code: u8) -> Result<AbortCode, ProtocolError> {
@@ -660,7 +732,10 @@ fn abort_code(code: u8) -> Result<AbortCode, ProtocolError> {
         3 => AbortCode::Protocol,
         4 => AbortCode::Failed,
         value => {
-            return Err(ProtocolError::Unknown { what: "an abort's code", value: value.into() });
+            return Err(ProtocolError::Unknown {
+                what: "an abort's code",
+                value: value.into(),
+            });
         }
     })
 }
@@ -718,7 +793,10 @@ mod tests {
             let payload = frame.head.slice(4..);
             assert_eq!(Control::decode(tag, payload.clone()).as_ref(), Ok(&message));
             for cut in 0..payload.len() {
-                assert!(Control::decode(tag, payload.slice(..cut)).is_err(), "{tag:?} at {cut}");
+                assert!(
+                    Control::decode(tag, payload.slice(..cut)).is_err(),
+                    "{tag:?} at {cut}"
+                );
             }
         }
     }
@@ -734,7 +812,10 @@ mod tests {
 
     #[test]
     fn text_of_an_abort_is_cut_at_a_whole_character() {
-        let message = Control::Abort { code: AbortCode::Failed, text: "é".repeat(600) };
+        let message = Control::Abort {
+            code: AbortCode::Failed,
+            text: "é".repeat(600),
+        };
         let frame = message.encode();
         let Ok(Control::Abort { text, .. }) = Control::decode(Tag::Abort, frame.head.slice(4..))
         else {

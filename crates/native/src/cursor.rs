@@ -18,23 +18,33 @@ impl Reader {
     }
 
     pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, ProtocolError> {
-        self.0.try_get_u8().map_err(|_| ProtocolError::Truncated(what))
+        self.0
+            .try_get_u8()
+            .map_err(|_| ProtocolError::Truncated(what))
     }
 
     pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, ProtocolError> {
-        self.0.try_get_u16_le().map_err(|_| ProtocolError::Truncated(what))
+        self.0
+            .try_get_u16_le()
+            .map_err(|_| ProtocolError::Truncated(what))
     }
 
     pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, ProtocolError> {
-        self.0.try_get_u32_le().map_err(|_| ProtocolError::Truncated(what))
+        self.0
+            .try_get_u32_le()
+            .map_err(|_| ProtocolError::Truncated(what))
     }
 
     pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, ProtocolError> {
-        self.0.try_get_u64_le().map_err(|_| ProtocolError::Truncated(what))
+        self.0
+            .try_get_u64_le()
+            .map_err(|_| ProtocolError::Truncated(what))
     }
 
     pub(crate) fn u128(&mut self, what: &'static str) -> Result<u128, ProtocolError> {
-        self.0.try_get_u128_le().map_err(|_| ProtocolError::Truncated(what))
+        self.0
+            .try_get_u128_le()
+            .map_err(|_| ProtocolError::Truncated(what))
     }
 
     /// A number of at most `limit`, as a varint: seven bits a byte, low bits first.
@@ -44,18 +54,30 @@ impl Reader {
             let byte = self.u8(what)?;
             let bits = u64::from(byte & 0x7f);
             if (bits << shift) >> shift != bits {
-                return Err(ProtocolError::Limit { what, value: u64::MAX, limit });
+                return Err(ProtocolError::Limit {
+                    what,
+                    value: u64::MAX,
+                    limit,
+                });
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
                 return within(what, value, limit);
             }
         }
-        Err(ProtocolError::Limit { what, value: u64::MAX, limit })
+        Err(ProtocolError::Limit {
+            what,
+            value: u64::MAX,
+            limit,
+        })
     }
 
     /// A count or length of at most `limit`.
-    pub(crate) fn count(&mut self, what: &'static str, limit: usize) -> Result<usize, ProtocolError> {
+    pub(crate) fn count(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<usize, ProtocolError> {
         Ok(self.varint(what, limit as u64)? as usize)
     }
 
@@ -68,7 +90,11 @@ impl Reader {
     }
 
     /// A varint length of at most `limit`, then as many bytes.
-    pub(crate) fn counted(&mut self, what: &'static str, limit: usize) -> Result<Bytes, ProtocolError> {
+    pub(crate) fn counted(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Bytes, ProtocolError> {
         let len = self.count(what, limit)?;
         self.bytes(what, len)
     }
@@ -151,8 +177,13 @@ mod tests {
     fn varint_beyond_64_bits_or_its_limit_is_refused() {
         let eleven = Bytes::from_static(&[0xff; 11]);
         assert!(Reader::new(eleven).varint("n", u64::MAX).is_err());
-        let over = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]);
+        let over =
+            Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02]);
         assert!(Reader::new(over).varint("n", u64::MAX).is_err());
-        assert!(Reader::new(Bytes::from_static(&[8])).varint("n", 7).is_err());
+        assert!(
+            Reader::new(Bytes::from_static(&[8]))
+                .varint("n", 7)
+                .is_err()
+        );
     }
 }

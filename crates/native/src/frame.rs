@@ -129,7 +129,10 @@ impl Frame {
         let mut head = BytesMut::with_capacity(HEADER_LEN + fields.len());
         head.put_u32_le((len as u32) << 8 | tag as u32);
         head.put_slice(fields);
-        Self { head: head.freeze(), body }
+        Self {
+            head: head.freeze(),
+            body,
+        }
     }
 
     /// All bytes it takes on the wire.
@@ -192,15 +195,25 @@ mod tests {
     #[test]
     fn decode_refuses_what_is_too_long_before_it_arrives() {
         let mut input = BytesMut::from(&[0x41, 1, 0, 0x10][..]);
-        assert!(matches!(decode(&mut input), Err(ProtocolError::Limit { .. })));
+        assert!(matches!(
+            decode(&mut input),
+            Err(ProtocolError::Limit { .. })
+        ));
         let mut input = BytesMut::from(&[0xee, 0, 0, 0][..]);
-        assert!(matches!(decode(&mut input), Err(ProtocolError::Unknown { .. })));
+        assert!(matches!(
+            decode(&mut input),
+            Err(ProtocolError::Unknown { .. })
+        ));
     }
 
     #[test]
     fn decode_is_indifferent_to_where_the_input_is_cut() {
         let mut whole = BytesMut::new();
-        for (tag, text) in [(Tag::Ping, &b""[..]), (Tag::Want, b"abc"), (Tag::Goodbye, b"")] {
+        for (tag, text) in [
+            (Tag::Ping, &b""[..]),
+            (Tag::Want, b"abc"),
+            (Tag::Goodbye, b""),
+        ] {
             whole.extend_from_slice(&Frame::new(tag, text).head);
         }
         for cut in 0..=whole.len() {

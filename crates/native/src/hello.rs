@@ -2,10 +2,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::ProtocolError;
 use crate::cursor::{Put, Reader, within};
 use crate::frame::{Frame, Tag};
 use crate::link::Received;
-use crate::ProtocolError;
 
 /// The one version of the protocol there is.
 pub const VERSION: u16 = 1;
@@ -158,13 +158,22 @@ impl Hello {
         out.put_u16_le(self.max_version);
         out.put_u32_le(self.window);
         match &self.purpose {
-            Purpose::Begin { volume, streams, order } => {
+            Purpose::Begin {
+                volume,
+                streams,
+                order,
+            } => {
                 out.put_u8(0);
                 out.put_counted(volume.as_bytes());
                 out.put_u8(*streams);
                 order.encode(&mut out);
             }
-            Purpose::Join { session, secret, stream, received } => {
+            Purpose::Join {
+                session,
+                secret,
+                stream,
+                received,
+            } => {
                 out.put_u8(1);
                 out.put_u128_le(*session);
                 out.put_u128_le(*secret);
@@ -193,7 +202,12 @@ impl Hello {
             min_version,
             max_version,
             window: WINDOW_LIMITS.0,
-            purpose: Purpose::Join { session: 0, secret: 0, stream: 0, received: [0; 2] },
+            purpose: Purpose::Join {
+                session: 0,
+                secret: 0,
+                stream: 0,
+                received: [0; 2],
+            },
         };
         if hello.version().is_none() {
             return Ok(hello);
@@ -218,7 +232,11 @@ impl Purpose {
                 let streams = fields.u8("streams")?;
                 within("streams", streams.into(), MAX_STREAMS.into())?;
                 let order = Order::decode(fields)?;
-                Ok(Self::Begin { volume, streams: streams.max(1), order })
+                Ok(Self::Begin {
+                    volume,
+                    streams: streams.max(1),
+                    order,
+                })
             }
             1 => Ok(Self::Join {
                 session: fields.u128("a session")?,
@@ -226,14 +244,21 @@ impl Purpose {
                 stream: fields.u8("a stream")?,
                 received: received(fields)?,
             }),
-            value => Err(ProtocolError::Unknown { what: "a purpose", value: value.into() }),
+            value => Err(ProtocolError::Unknown {
+                what: "a purpose",
+                value: value.into(),
+            }),
         }
     }
 }
 
 impl Order {
     fn encode(&self, out: &mut BytesMut) {
-        let bits = self.flags().iter().rev().fold(0u16, |bits, &set| bits << 1 | u16::from(set));
+        let bits = self
+            .flags()
+            .iter()
+            .rev()
+            .fold(0u16, |bits, &set| bits << 1 | u16::from(set));
         out.put_u16_le(bits);
         out.put_varint(self.max_delete.map_or(0, |max| max.saturating_add(1)));
         out.put_varint(self.excludes.len() as u64);
@@ -245,23 +270,33 @@ impl Order {
     fn decode(fields: &mut Reader) -> Result<Self, ProtocolError> {
         let bits = fields.u16("an order's flags")?;
         if bits >> 11 != 0 {
-            return Err(ProtocolError::Unknown { what: "an order's flag", value: bits.into() });
+            return Err(ProtocolError::Unknown {
+                what: "an order's flag",
+                value: bits.into(),
+            });
         }
         let mut order = Self {
-            max_delete: fields.varint("a limit of deletions", u64::MAX)?.checked_sub(1),
+            max_delete: fields
+                .varint("a limit of deletions", u64::MAX)?
+                .checked_sub(1),
             ..Self::default()
         };
         for (n, flag) in order.flags_mut().into_iter().enumerate() {
             *flag = bits >> n & 1 == 1;
         }
         for _ in 0..fields.count("patterns", MAX_PATTERNS)? {
-            order.excludes.push(fields.counted("a pattern", MAX_PATTERN)?);
+            order
+                .excludes
+                .push(fields.counted("a pattern", MAX_PATTERN)?);
         }
         Ok(order)
     }
 
     fn flags(&self) -> [bool; 11] {
-        let mut copy = Self { excludes: Vec::new(), ..*self };
+        let mut copy = Self {
+            excludes: Vec::new(),
+            ..*self
+        };
         copy.flags_mut().map(|flag| *flag)
     }
 
@@ -339,10 +374,16 @@ impl Welcome {
         };
         if welcome.version != VERSION {
             let value = welcome.version.into();
-            return Err(ProtocolError::Unknown { what: "a version", value });
+            return Err(ProtocolError::Unknown {
+                what: "a version",
+                value,
+            });
         }
         if welcome.streams == 0 {
-            return Err(ProtocolError::Unknown { what: "a number of streams", value: 0 });
+            return Err(ProtocolError::Unknown {
+                what: "a number of streams",
+                value: 0,
+            });
         }
         within("streams", welcome.streams.into(), MAX_STREAMS.into())?;
         Ok(welcome)
@@ -359,16 +400,25 @@ impl Refusal {
             5 => RefusalCode::Draining,
             6 => RefusalCode::Unwritable,
             value => {
-                return Err(ProtocolError::Unknown { what: "a refusal", value: value.into() });
+                return Err(ProtocolError::Unknown {
+                    what: "a refusal",
+                    value: value.into(),
+                });
             }
         };
-        Ok(Self { code, text: text(fields, "a reason", MAX_TEXT)? })
+        Ok(Self {
+            code,
+            text: text(fields, "a reason", MAX_TEXT)?,
+        })
     }
 }
 
 fn window(bytes: u32) -> Result<u32, ProtocolError> {
     if bytes < WINDOW_LIMITS.0 {
-        return Err(ProtocolError::Unknown { what: "a window", value: bytes.into() });
+        return Err(ProtocolError::Unknown {
+            what: "a window",
+            value: bytes.into(),
+        });
     }
     within("a window", bytes.into(), WINDOW_LIMITS.1.into())?;
     Ok(bytes)
@@ -403,7 +453,12 @@ mod tests {
     use crate::testing::payload;
 
     fn hellos() -> Vec<Hello> {
-        let hello = |purpose| Hello { min_version: 1, max_version: 9, window: 8 << 20, purpose };
+        let hello = |purpose| Hello {
+            min_version: 1,
+            max_version: 9,
+            window: 8 << 20,
+            purpose,
+        };
         let order = Order {
             delete: true,
             max_delete: Some(0),
@@ -414,8 +469,17 @@ mod tests {
         };
         let received = [5, u64::MAX];
         vec![
-            hello(Purpose::Begin { volume: "pvc-1".into(), streams: 4, order }),
-            hello(Purpose::Join { session: 1, secret: u128::MAX, stream: 3, received }),
+            hello(Purpose::Begin {
+                volume: "pvc-1".into(),
+                streams: 4,
+                order,
+            }),
+            hello(Purpose::Join {
+                session: 1,
+                secret: u128::MAX,
+                stream: 3,
+                received,
+            }),
         ]
     }
 
@@ -430,7 +494,10 @@ mod tests {
             list_window: 4 << 20,
             received: [1, 2],
         };
-        let refusal = Refusal { code: RefusalCode::Busy, text: "another run".into() };
+        let refusal = Refusal {
+            code: RefusalCode::Busy,
+            text: "another run".into(),
+        };
         vec![Answer::Welcome(welcome), Answer::Refused(refusal)]
     }
 
@@ -438,7 +505,10 @@ mod tests {
     fn hellos_and_answers_come_back_as_they_went_and_none_cut_short_does() {
         for hello in hellos() {
             let payload = hello.encode().head.slice(4..);
-            assert_eq!(Hello::decode(Tag::Hello, payload.clone()).as_ref(), Ok(&hello));
+            assert_eq!(
+                Hello::decode(Tag::Hello, payload.clone()).as_ref(),
+                Ok(&hello)
+            );
             for cut in 0..payload.len() {
                 assert!(Hello::decode(Tag::Hello, payload.slice(..cut)).is_err());
             }
@@ -461,8 +531,14 @@ mod tests {
     #[test]
     fn first_frame_of_something_else_is_no_barge() {
         let http = Bytes::from_static(b"HTTP/1.1 400");
-        assert_eq!(Hello::decode(Tag::Hello, http), Err(ProtocolError::NotBarge));
-        assert_eq!(Answer::decode(Tag::Ping, Bytes::new()), Err(ProtocolError::NotBarge));
+        assert_eq!(
+            Hello::decode(Tag::Hello, http),
+            Err(ProtocolError::NotBarge)
+        );
+        assert_eq!(
+            Answer::decode(Tag::Ping, Bytes::new()),
+            Err(ProtocolError::NotBarge)
+        );
     }
 
     proptest! {

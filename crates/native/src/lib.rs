@@ -102,7 +102,8 @@ pub use control::{
 pub use error::ProtocolError;
 pub use frame::{Frame, Lane, MAX_PAYLOAD, Tag};
 pub use hello::{
-    Answer, Hello, MAX_PATTERNS, MAX_STREAMS, Order, Purpose, Refusal, RefusalCode, VERSION, Welcome,
+    Answer, Hello, MAX_PATTERNS, MAX_STREAMS, Order, Purpose, Refusal, RefusalCode, VERSION,
+    Welcome,
 };
 pub use link::{Delivery, Link, Received};
 

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::ProtocolError;
 use crate::cursor::{Put, Reader};
 use crate::frame::{Frame, HEADER_LEN, Lane, MAX_PAYLOAD, Tag};
-use crate::ProtocolError;
 
 /// How many messages of the control and the data lane a side has received.
 pub type Received = [u64; 2];
@@ -111,7 +111,9 @@ impl Link {
     /// What is due because time has passed: what was received and not yet said, or a sign of life.
     pub fn poll_tick(&mut self, now: Instant) -> Option<Frame> {
         let idle = now.duration_since(self.last_sent) >= PING_EVERY;
-        let frame = self.poll_ack(1).or_else(|| idle.then(|| Frame::new(Tag::Ping, &[])))?;
+        let frame = self
+            .poll_ack(1)
+            .or_else(|| idle.then(|| Frame::new(Tag::Ping, &[])))?;
         self.last_sent = now;
         Some(frame)
     }
@@ -171,7 +173,10 @@ impl Link {
 
     /// Messages that have arrived at either end: what grows as long as connections are any good.
     pub fn progress(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.received + lane.first_sent).sum()
+        self.lanes
+            .iter()
+            .map(|lane| lane.received + lane.first_sent)
+            .sum()
     }
 
     /// Whether the peer has received every message of `lane` that was pushed.
@@ -219,7 +224,12 @@ impl Link {
         lane.forget_received(received)
     }
 
-    fn receive(&mut self, which: Lane, tag: Tag, payload: Bytes) -> Result<Delivery, ProtocolError> {
+    fn receive(
+        &mut self,
+        which: Lane,
+        tag: Tag,
+        payload: Bytes,
+    ) -> Result<Delivery, ProtocolError> {
         let lane = &mut self.lanes[which as usize];
         let weight = (HEADER_LEN + payload.len()) as u64;
         self.urgent |= matches!(tag, Tag::Finished | Tag::Goodbye | Tag::Abort);
@@ -228,9 +238,17 @@ impl Link {
         let waiting = lane.received_bytes - lane.consumed_bytes;
         let limit = self.own_window + (HEADER_LEN + MAX_PAYLOAD) as u64;
         if which == Lane::Data && waiting > limit {
-            return Err(ProtocolError::Limit { what: "unasked data", value: waiting, limit });
+            return Err(ProtocolError::Limit {
+                what: "unasked data",
+                value: waiting,
+                limit,
+            });
         }
-        Ok(Delivery { tag, payload, weight })
+        Ok(Delivery {
+            tag,
+            payload,
+            weight,
+        })
     }
 }
 

@@ -67,10 +67,16 @@ impl<D: Clone> Inbox<D> {
         } else {
             self.dirs.get(&segment.dir).cloned()
         };
-        let dir = dir.ok_or(ProtocolError::Order("a segment of a directory that is not open"))?;
+        let dir = dir.ok_or(ProtocolError::Order(
+            "a segment of a directory that is not open",
+        ))?;
         if self.cost >= self.window {
             let (value, limit) = (self.cost, self.window);
-            return Err(ProtocolError::Limit { what: "the list", value, limit });
+            return Err(ProtocolError::Limit {
+                what: "the list",
+                value,
+                limit,
+            });
         }
         let cost = (len as u64).max(SEGMENT_COST);
         self.cost += cost;
@@ -108,7 +114,13 @@ mod tests {
 
     fn segment(id: u32, dir: u64, last: bool) -> Segment {
         let (id, dir) = (SegmentId(id), DirId(dir));
-        Segment { id, dir, last, clean: true, items: Vec::new() }
+        Segment {
+            id,
+            dir,
+            last,
+            clean: true,
+            items: Vec::new(),
+        }
     }
 
     #[test]
@@ -119,10 +131,16 @@ mod tests {
         assert!(inbox.declare(DirId(1), "not the root").is_err());
         inbox.declare(DirId(0), "root").unwrap();
         assert!(inbox.segment(&segment(1, 0, true), 10).is_err());
-        assert_eq!(inbox.segment(&segment(0, 0, false), 10), Ok(("root", SEGMENT_COST)));
+        assert_eq!(
+            inbox.segment(&segment(0, 0, false), 10),
+            Ok(("root", SEGMENT_COST))
+        );
         assert!(inbox.end(0).is_err(), "still open");
         inbox.segment(&segment(1, 0, true), 10).unwrap();
-        assert!(inbox.segment(&segment(2, 0, true), 10).is_err(), "after its last");
+        assert!(
+            inbox.segment(&segment(2, 0, true), 10).is_err(),
+            "after its last"
+        );
     }
 
     #[test]

@@ -36,7 +36,14 @@ pub struct Outbox<P> {
 impl<P: Clone> Outbox<P> {
     /// Nothing on its way; `window` bytes of segments may be.
     pub fn new(window: u64) -> Self {
-        Self { segments: HashMap::new(), next: 0, window, cost: 0, listed: 0, redone: 0 }
+        Self {
+            segments: HashMap::new(),
+            next: 0,
+            window,
+            cost: 0,
+            listed: 0,
+            redone: 0,
+        }
     }
 
     /// Whether a further segment may go. One may always, when none is on its way.
@@ -62,7 +69,15 @@ impl<P: Clone> Outbox<P> {
         self.cost += cost;
         self.listed += items.len() as u64;
         let asked = vec![false; items.len()];
-        self.segments.insert(id, Outstanding { place, items, cost, asked });
+        self.segments.insert(
+            id,
+            Outstanding {
+                place,
+                items,
+                cost,
+                asked,
+            },
+        );
         true
     }
 
@@ -78,8 +93,10 @@ impl<P: Clone> Outbox<P> {
     ///
     /// [`ProtocolError`] otherwise.
     pub fn ask(&mut self, file: FileRef) -> Result<(P, Arc<[Item]>), ProtocolError> {
-        let segment =
-            self.segments.get_mut(&file.segment).ok_or(ProtocolError::Order("a request"))?;
+        let segment = self
+            .segments
+            .get_mut(&file.segment)
+            .ok_or(ProtocolError::Order("a request"))?;
         let index = usize::from(file.index);
         match segment.items.get(index) {
             Some(item) if matches!(item.entry.kind, Kind::File { .. }) => {}
@@ -101,7 +118,10 @@ impl<P: Clone> Outbox<P> {
         id: SegmentId,
         endings: &[Ending],
     ) -> Result<Outstanding<P>, ProtocolError> {
-        let segment = self.segments.remove(&id).ok_or(ProtocolError::Order("an end"))?;
+        let segment = self
+            .segments
+            .remove(&id)
+            .ok_or(ProtocolError::Order("an end"))?;
         if segment.items.len() != endings.len() {
             return Err(ProtocolError::Invalid("a number of endings"));
         }
@@ -135,7 +155,10 @@ pub struct LinkTable<K> {
 
 impl<K> Default for LinkTable<K> {
     fn default() -> Self {
-        Self { groups: HashMap::new(), next: 0 }
+        Self {
+            groups: HashMap::new(),
+            next: 0,
+        }
     }
 }
 
@@ -171,7 +194,9 @@ mod tests {
     #[test]
     fn link_table_names_a_leader_first_and_forgets_a_file_with_its_last_name() {
         let mut table = LinkTable::default();
-        let Tie::Leader(group) = table.tie("inode", 3) else { panic!("no leader") };
+        let Tie::Leader(group) = table.tie("inode", 3) else {
+            panic!("no leader")
+        };
         assert_eq!(table.tie("inode", 3), Tie::Follower { group, last: false });
         assert_eq!(table.tie("inode", 3), Tie::Follower { group, last: true });
         assert!(table.groups.is_empty());
@@ -189,7 +214,14 @@ mod tests {
         assert!(outbox.ask(file(0)).is_err());
         assert!(outbox.ask(file(1)).is_err(), "a directory");
         assert!(outbox.ask(file(99)).is_err());
-        assert!(outbox.ask(FileRef { segment: SegmentId(7), index: 0 }).is_err());
+        assert!(
+            outbox
+                .ask(FileRef {
+                    segment: SegmentId(7),
+                    index: 0
+                })
+                .is_err()
+        );
         assert!(outbox.close(id, &[]).is_err());
     }
 }

@@ -62,7 +62,11 @@ impl RangeCursor {
     ///
     /// [`ProtocolError::Order`] when bytes of it are missing.
     pub fn end(self) -> Result<(), ProtocolError> {
-        if self.left.is_empty() { Ok(()) } else { Err(ProtocolError::Order("the end of a range")) }
+        if self.left.is_empty() {
+            Ok(())
+        } else {
+            Err(ProtocolError::Order("the end of a range"))
+        }
     }
 }
 
@@ -79,7 +83,11 @@ pub struct Coverage {
 impl Coverage {
     /// Nothing of a file of `size` bytes.
     pub fn new(size: u64) -> Self {
-        Self { next: 0, ahead: BTreeSet::new(), count: range_count(size) }
+        Self {
+            next: 0,
+            ahead: BTreeSet::new(),
+            count: range_count(size),
+        }
     }
 
     /// Marks a range that has ended, which its [`RangeCursor`] found to exist.
@@ -118,7 +126,14 @@ mod tests {
 
     #[test]
     fn ranges_tile_a_file_exactly() {
-        for size in [0, 1, RANGE_LEN - 1, RANGE_LEN, RANGE_LEN + 1, 5 * RANGE_LEN + 7] {
+        for size in [
+            0,
+            1,
+            RANGE_LEN - 1,
+            RANGE_LEN,
+            RANGE_LEN + 1,
+            5 * RANGE_LEN + 7,
+        ] {
             let mut covered = 0;
             for range in 0..range_count(size) as u32 {
                 let bytes = range_bytes(range, size).unwrap();

@@ -24,14 +24,25 @@ pub(crate) fn meta() -> Meta {
 
 /// One entry of every kind and tie; the first is a regular file.
 pub(crate) fn items() -> Vec<Item> {
-    let device = Device { major: u32::MAX, minor: 3 };
+    let device = Device {
+        major: u32::MAX,
+        minor: 3,
+    };
     let group = LinkGroup(9);
     let kinds = [
         (Kind::File { size: 1 << 40 }, Tie::None),
         (Kind::Directory, Tie::Directory(DirId(1))),
-        (Kind::Symlink { target: (*b"\xff/../x").into() }, Tie::None),
+        (
+            Kind::Symlink {
+                target: (*b"\xff/../x").into(),
+            },
+            Tie::None,
+        ),
         (Kind::CharDevice(device), Tie::Leader(group)),
-        (Kind::BlockDevice(device), Tie::Follower { group, last: false }),
+        (
+            Kind::BlockDevice(device),
+            Tie::Follower { group, last: false },
+        ),
         (Kind::Fifo, Tie::Follower { group, last: true }),
         (Kind::Socket, Tie::None),
     ];
@@ -40,7 +51,11 @@ pub(crate) fn items() -> Vec<Item> {
             name: Name::new(format!("name {n}\n").as_bytes()).unwrap(),
             kind,
             meta: Meta {
-                xattrs: if n % 2 == 0 { meta().xattrs } else { Vec::new() },
+                xattrs: if n % 2 == 0 {
+                    meta().xattrs
+                } else {
+                    Vec::new()
+                },
                 mtime: Timestamp::new(i64::MAX - n as i64, n as u32).unwrap(),
                 ..meta()
             },
@@ -52,7 +67,12 @@ pub(crate) fn items() -> Vec<Item> {
 }
 
 pub(crate) fn failure() -> Failure {
-    Failure { side: Side::Source, op: "openat".into(), errno: 13, class: Class::Denied }
+    Failure {
+        side: Side::Source,
+        op: "openat".into(),
+        errno: 13,
+        class: Class::Denied,
+    }
 }
 
 fn endings() -> Vec<Ending> {
@@ -75,10 +95,22 @@ fn endings() -> Vec<Ending> {
 /// Every message of the control lane.
 pub(crate) fn controls() -> Vec<Control> {
     let path = RelPath::new(b"a/b\xff").unwrap();
-    let tally = Tally { unchanged: 1, failed: 1 << 59, ..Tally::default() };
+    let tally = Tally {
+        unchanged: 1,
+        failed: 1 << 59,
+        ..Tally::default()
+    };
     vec![
-        Control::Open { dir: DirId(0), path: RelPath::root(), meta: Some(meta()) },
-        Control::Open { dir: DirId(8), path: path.clone(), meta: None },
+        Control::Open {
+            dir: DirId(0),
+            path: RelPath::root(),
+            meta: Some(meta()),
+        },
+        Control::Open {
+            dir: DirId(8),
+            path: path.clone(),
+            meta: None,
+        },
         Control::Segment(Segment {
             id: SegmentId(3),
             dir: DirId(0),
@@ -86,13 +118,31 @@ pub(crate) fn controls() -> Vec<Control> {
             clean: false,
             items: items(),
         }),
-        Control::ListEnd { items: 1 << 33, tally },
+        Control::ListEnd {
+            items: 1 << 33,
+            tally,
+        },
         Control::Goodbye,
-        Control::Want { segment: SegmentId(u32::MAX), indexes: vec![0, 65535] },
-        Control::Done { segment: SegmentId(1), endings: endings() },
-        Control::Notice { path, outcome: Outcome::Deleted },
-        Control::Finished { tally, undeleted: 12 },
-        Control::Abort { code: AbortCode::TargetFull, text: "full".into() },
+        Control::Want {
+            segment: SegmentId(u32::MAX),
+            indexes: vec![0, 65535],
+        },
+        Control::Done {
+            segment: SegmentId(1),
+            endings: endings(),
+        },
+        Control::Notice {
+            path,
+            outcome: Outcome::Deleted,
+        },
+        Control::Finished {
+            tally,
+            undeleted: 12,
+        },
+        Control::Abort {
+            code: AbortCode::TargetFull,
+            text: "full".into(),
+        },
     ]
 }
 

@@ -14,10 +14,14 @@ const WINDOW: u64 = 2 << 20;
 fn script(pair: &mut Pair) {
     for n in 0..6u8 {
         for (end, tag) in [(0, Tag::Segment), (1, Tag::Done)] {
-            pair.ends[end].link.push(Lane::Control, Frame::new(tag, &[n, 1, 2, 3]));
+            pair.ends[end]
+                .link
+                .push(Lane::Control, Frame::new(tag, &[n, 1, 2, 3]));
         }
         let body = Bytes::from(vec![n; 9]);
-        pair.ends[0].link.push(Lane::Data, Frame::with_body(Tag::Literal, &[n], body));
+        pair.ends[0]
+            .link
+            .push(Lane::Data, Frame::with_body(Tag::Literal, &[n], body));
     }
 }
 
@@ -32,7 +36,12 @@ fn every_message_arrives_once_and_in_order_wherever_the_connection_is_cut() {
     let mut whole = Pair::new(WINDOW);
     script(&mut whole);
     whole.run().unwrap();
-    let total = whole.ends.iter().flat_map(|end| &end.heard).map(|(_, _, weight)| weight).sum::<u64>();
+    let total = whole
+        .ends
+        .iter()
+        .flat_map(|end| &end.heard)
+        .map(|(_, _, weight)| weight)
+        .sum::<u64>();
     for cut in 0..total as usize {
         let mut pair = Pair::new(WINDOW);
         script(&mut pair);
@@ -44,7 +53,10 @@ fn every_message_arrives_once_and_in_order_wherever_the_connection_is_cut() {
         assert_eq!(heard(&pair, 1, Lane::Data), all, "cut at byte {cut}");
         assert_eq!(heard(&pair, 0, Lane::Control), all, "cut at byte {cut}");
         for lane in [Lane::Control, Lane::Data] {
-            assert!(pair.ends.iter().all(|end| end.link.is_drained(lane)), "cut at byte {cut}");
+            assert!(
+                pair.ends.iter().all(|end| end.link.is_drained(lane)),
+                "cut at byte {cut}"
+            );
         }
     }
 }
@@ -56,13 +68,20 @@ fn window_closes_when_nothing_is_consumed_and_opens_again_with_it() {
     let chunk = Bytes::from(vec![0; 256 << 10]);
     let mut pushed = 0;
     while pair.ends[0].link.has_room() {
-        pair.ends[0].link.push(Lane::Data, Frame::with_body(Tag::Literal, &[], chunk.clone()));
+        pair.ends[0].link.push(
+            Lane::Data,
+            Frame::with_body(Tag::Literal, &[], chunk.clone()),
+        );
         pushed += 1;
     }
     assert_eq!(pushed, WINDOW as usize / chunk.len());
     pair.run().unwrap();
     assert!(!pair.ends[0].link.has_room(), "received is not consumed");
-    let weights: Vec<u64> = pair.ends[1].heard.iter().map(|(_, _, weight)| *weight).collect();
+    let weights: Vec<u64> = pair.ends[1]
+        .heard
+        .iter()
+        .map(|(_, _, weight)| *weight)
+        .collect();
     for weight in weights {
         pair.ends[1].link.consumed(Lane::Data, weight);
     }
@@ -78,7 +97,10 @@ fn data_beyond_the_window_is_refused() {
     // A peer that does not ask whether there is room.
     let chunk = Bytes::from(vec![0; 1 << 20]);
     for _ in 0..4 {
-        pair.ends[0].link.push(Lane::Data, Frame::with_body(Tag::Literal, &[], chunk.clone()));
+        pair.ends[0].link.push(
+            Lane::Data,
+            Frame::with_body(Tag::Literal, &[], chunk.clone()),
+        );
     }
     assert!(matches!(pair.run(), Err(ProtocolError::Limit { .. })));
 }
@@ -103,7 +125,10 @@ fn acknowledgements_of_what_was_not_sent_are_refused() {
     // Lane, messages received, bytes consumed.
     for ack in [[0, 1, 0], [0, 0, 9], [2, 0, 0]] {
         let payload = Bytes::copy_from_slice(&ack);
-        assert!(link.handle_frame(Tag::Ack, payload, now).is_err(), "{ack:?}");
+        assert!(
+            link.handle_frame(Tag::Ack, payload, now).is_err(),
+            "{ack:?}"
+        );
     }
     assert!(link.resume([1, 0], now).is_err());
     assert!(link.handle_frame(Tag::Hello, Bytes::new(), now).is_err());

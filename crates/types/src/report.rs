@@ -10,7 +10,11 @@ pub const FAILURES_KEPT: usize = 1000;
 
 /// At which end something failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 pub enum Side {
     /// Where the data comes from.
     Source,
@@ -20,7 +24,11 @@ pub enum Side {
 
 /// What kind of failure, as far as it says what to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum Class {
     /// Permission or capability is missing.
     Denied,
@@ -81,7 +89,11 @@ impl fmt::Display for Failure {
 
 /// The rule by which a path was left out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum SkipRule {
     /// `--exclude`.
     Excluded,
@@ -255,7 +267,11 @@ pub struct FailedPath {
 
 /// The last word on a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 pub enum Verdict {
     /// All that was asked for is durable at the target.
     Complete,
@@ -323,6 +339,9 @@ mod tests {
             class: Class::Denied,
         };
         let text = failure.to_string();
-        assert!(text.starts_with("denied: fchown (target; Operation not permitted"), "{text}");
+        assert!(
+            text.starts_with("denied: fchown (target; Operation not permitted"),
+            "{text}"
+        );
     }
 }

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 /// Why text is no rate.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no rate: write bytes a second with an optional K, M, G (1000) or Ki, Mi, Gi (1024)")]
+#[error(
+    "{0:?} is no rate: write bytes a second with an optional K, M, G (1000) or Ki, Mi, Gi (1024)"
+)]
 pub struct RateError(String);
 
 /// Bytes a second, at least one.
@@ -54,8 +56,17 @@ mod tests {
 
     #[test]
     fn rate_reads_both_families_of_units_and_refuses_the_rest() {
-        for (text, bytes) in [("1", 1), ("200Mi", 200 << 20), ("5k", 5_000), ("3G", 3_000_000_000)] {
-            assert_eq!(text.parse::<ByteRate>().unwrap().bytes_per_sec(), bytes, "{text}");
+        for (text, bytes) in [
+            ("1", 1),
+            ("200Mi", 200 << 20),
+            ("5k", 5_000),
+            ("3G", 3_000_000_000),
+        ] {
+            assert_eq!(
+                text.parse::<ByteRate>().unwrap().bytes_per_sec(),
+                bytes,
+                "{text}"
+            );
         }
         for text in ["", "0", "-1", "1.5M", "M", "1 M", "1T", "99999999999Gi"] {
             assert!(text.parse::<ByteRate>().is_err(), "{text}");

@@ -45,7 +45,11 @@ impl Receiver {
         if let Some(ready) = &ready {
             let _ = segment.ready.set(Arc::clone(ready));
         }
-        let at = At { receiver: self, segment, ready: ready.as_deref() };
+        let at = At {
+            receiver: self,
+            segment,
+            ready: ready.as_deref(),
+        };
         for (index, child) in &segment.children {
             at.directory(*index, child);
         }
@@ -80,7 +84,11 @@ impl Receiver {
         index: u16,
         leader: &MadeLeader,
     ) {
-        let at = At { receiver: self, segment, ready: segment.ready.get().map(AsRef::as_ref) };
+        let at = At {
+            receiver: self,
+            segment,
+            ready: segment.ready.get().map(AsRef::as_ref),
+        };
         let ending = at.link(index, leader);
         self.end_entry(segment, index, ending);
     }
@@ -100,7 +108,10 @@ impl Receiver {
             Some(ready) if *ending != Ending::Redo => ready.dir.find(name).ok().flatten(),
             _ => None,
         };
-        let inode = stat.map(|stat| barge_fs::LinkKey { dev: stat.dev, ino: stat.ino });
+        let inode = stat.map(|stat| barge_fs::LinkKey {
+            dev: stat.dev,
+            ino: stat.ino,
+        });
         let made = (inode.is_some() || (self.order.dry_run && !lost)).then(|| MadeLeader {
             dir: Arc::clone(&segment.dir),
             name: name.clone(),
@@ -110,7 +121,8 @@ impl Receiver {
         let waiting = self.links().resolve(group, made.filter(|_| !lost));
         for (segment, index) in waiting {
             let receiver = Arc::clone(self);
-            self.pool.run(move || receiver.wake_follower(&segment, index, group));
+            self.pool
+                .run(move || receiver.wake_follower(&segment, index, group));
         }
     }
 
@@ -134,16 +146,17 @@ impl Receiver {
 
     /// A failure that no call reported.
     pub(super) fn refusal(op: &'static str, class: Class) -> Ending {
-        let failure = Failure { side: Side::Target, op: op.into(), errno: 0, class };
+        let failure = Failure {
+            side: Side::Target,
+            op: op.into(),
+            errno: 0,
+            class,
+        };
         Ending::Outcome(Outcome::Failed(failure))
     }
 
     /// The outcome of what was applied: a failure when anything could not be kept.
-    pub(super) fn settled(
-        &self,
-        applied: &barge_fs::Applied,
-        otherwise: Outcome,
-    ) -> Ending {
+    pub(super) fn settled(&self, applied: &barge_fs::Applied, otherwise: Outcome) -> Ending {
         match applied.failures.first() {
             Some(error) => self.failed(*error),
             None => Ending::Outcome(otherwise),
@@ -193,7 +206,14 @@ const RESERVED: &str = "the name is reserved for barge's temporary files";
 
 /// Steps of [`barge_fs::Dir::apply`] and [`barge_fs::Staged::commit`] that leave the content in
 /// place.
-const METADATA_STEPS: &[&str] = &["fchown", "fchmod", "utimensat", "verify", "setxattr", "removexattr"];
+const METADATA_STEPS: &[&str] = &[
+    "fchown",
+    "fchmod",
+    "utimensat",
+    "verify",
+    "setxattr",
+    "removexattr",
+];
 
 /// The call a failure names, without what follows it.
 fn step(failure: &Failure) -> &str {
@@ -237,7 +257,13 @@ impl At<'_> {
         }
         if !wanted.is_empty() {
             let segment = self.segment.id;
-            self.receiver.send_control(Control::Want { segment, indexes: wanted }.encode());
+            self.receiver.send_control(
+                Control::Want {
+                    segment,
+                    indexes: wanted,
+                }
+                .encode(),
+            );
         }
     }
 
@@ -337,7 +363,8 @@ impl At<'_> {
 
     fn make_way(&self, ready: &ReadyDir, index: u16, stat: &Stat) -> Result<(), Ending> {
         let name = &self.item(index).entry.name;
-        self.receiver.make_way(ready, &self.segment.path(index), name, stat)
+        self.receiver
+            .make_way(ready, &self.segment.path(index), name, stat)
     }
 
     /// Makes an empty file, a symbolic link, a device, a fifo or a socket; in the place of another
@@ -369,8 +396,14 @@ impl At<'_> {
         }
         made?;
         let stat = dir.stat(name)?;
-        let applied =
-            dir.apply(name, &stat, &entry.meta, &entry.kind, keep, ready.inherits_acl);
+        let applied = dir.apply(
+            name,
+            &stat,
+            &entry.meta,
+            &entry.kind,
+            keep,
+            ready.inherits_acl,
+        );
         if replaces {
             dir.rename(name, &entry.name)?;
         }
@@ -385,7 +418,11 @@ impl At<'_> {
         };
         let existed = existing.is_some();
         if self.receiver.order.dry_run {
-            let outcome = if existed { Outcome::Updated(changes) } else { Outcome::Created };
+            let outcome = if existed {
+                Outcome::Updated(changes)
+            } else {
+                Outcome::Created
+            };
             return Step::End(Ending::Outcome(outcome));
         }
         let Some(ready) = self.ready else {
@@ -407,7 +444,8 @@ impl At<'_> {
         match self.basis(ready, &item.entry.name, size, old) {
             Ok(Basis::None) => Step::Want(TargetFile::new(existed, changes, Basis::None, 0)),
             Ok(basis) => {
-                self.receiver.sign(self.segment, index, existed, changes, basis);
+                self.receiver
+                    .sign(self.segment, index, existed, changes, basis);
                 Step::Under
             }
             Err(error) => Step::End(self.receiver.failed(error)),
@@ -491,8 +529,14 @@ impl At<'_> {
             return Ok(Ending::Outcome(outcome));
         }
         let has_attributes = !have.is_empty();
-        let applied =
-            ready.dir.apply(&entry.name, stat, &entry.meta, &entry.kind, keep, has_attributes);
+        let applied = ready.dir.apply(
+            &entry.name,
+            stat,
+            &entry.meta,
+            &entry.kind,
+            keep,
+            has_attributes,
+        );
         Ok(self.receiver.settled(&applied, outcome))
     }
 
@@ -513,7 +557,10 @@ impl At<'_> {
             Ok(existing) => existing,
             Err(error) => return self.receiver.failed(error),
         };
-        let inode = existing.map(|stat| barge_fs::LinkKey { dev: stat.dev, ino: stat.ino });
+        let inode = existing.map(|stat| barge_fs::LinkKey {
+            dev: stat.dev,
+            ino: stat.ino,
+        });
         if inode.is_some() && inode == leader.inode {
             return Ending::Outcome(Outcome::Unchanged);
         }
@@ -558,7 +605,10 @@ impl At<'_> {
             let made = MadeLeader {
                 dir: Arc::clone(&self.segment.dir),
                 name: item.entry.name.clone(),
-                inode: Some(barge_fs::LinkKey { dev: stat.dev, ino: stat.ino }),
+                inode: Some(barge_fs::LinkKey {
+                    dev: stat.dev,
+                    ino: stat.ino,
+                }),
             };
             self.receiver.links().replace(group, made);
         }
@@ -574,7 +624,11 @@ impl At<'_> {
         leader: &MadeLeader,
         replaces: bool,
     ) -> Result<(), barge_fs::Error> {
-        let from = leader.dir.open(&self.receiver.root)?.dir.open_file(&leader.name)?;
+        let from = leader
+            .dir
+            .open(&self.receiver.root)?
+            .dir
+            .open_file(&leader.name)?;
         let staged = ready.dir.stage(&entry.name)?;
         let size = from.stat()?.size;
         staged.set_len(size)?;
@@ -590,7 +644,9 @@ impl At<'_> {
             }
         }
         let (dir, keep) = (&ready.dir, &self.receiver.keep);
-        staged.commit(dir, &entry.meta, keep, ready.inherits_acl, !replaces).map(|_| ())
+        staged
+            .commit(dir, &entry.meta, keep, ready.inherits_acl, !replaces)
+            .map(|_| ())
     }
 
     fn link_to(
@@ -618,10 +674,12 @@ impl At<'_> {
 
     /// Makes a directory, or takes the one that is there; its own segments can then go on.
     fn directory(&self, index: u16, child: &Arc<TargetDir>) {
-        let stage = self.directory_stage(index, child).unwrap_or_else(|ending| match ending {
-            Ending::Outcome(Outcome::Failed(failure)) => Stage::Failed(failure),
-            _ => Stage::Pretended,
-        });
+        let stage = self
+            .directory_stage(index, child)
+            .unwrap_or_else(|ending| match ending {
+                Ending::Outcome(Outcome::Failed(failure)) => Stage::Failed(failure),
+                _ => Stage::Pretended,
+            });
         let due = child.made(stage);
         self.receiver.go_on(due, None);
         self.receiver.end_entry(self.segment, index, Ending::Later);
@@ -632,7 +690,9 @@ impl At<'_> {
         if is_own_temporary(name) {
             return Err(Receiver::refusal(RESERVED, Class::Unsupported));
         }
-        let existing = self.existing(name).map_err(|error| self.receiver.failed(error))?;
+        let existing = self
+            .existing(name)
+            .map_err(|error| self.receiver.failed(error))?;
         let is_there = existing.is_some_and(|stat| stat.kind == StatKind::Directory);
         let Some(ready) = self.ready else {
             return Ok(Stage::Pretended);
@@ -647,7 +707,10 @@ impl At<'_> {
             Some(stat) => self.make_way(ready, index, &stat)?,
             None => {}
         }
-        ready.dir.make_dir(name).map_err(|error| self.receiver.not_made(error, true))?;
+        ready
+            .dir
+            .make_dir(name)
+            .map_err(|error| self.receiver.not_made(error, true))?;
         Ok(Stage::Ready { fresh: true })
     }
 

@@ -108,13 +108,18 @@ impl Receiver {
         basis: Basis,
         record: &Record,
     ) -> Result<Staged, barge_fs::Error> {
-        let ready = segment.ready.get().expect("content is asked for once its directory is open");
+        let ready = segment
+            .ready
+            .get()
+            .expect("content is asked for once its directory is open");
         let staged = match basis {
             Basis::InPlace(staged) => {
                 staged.set_len(record.bytes.len() as u64)?;
                 staged
             }
-            _ => ready.dir.stage(&segment.items[usize::from(index)].entry.name)?,
+            _ => ready
+                .dir
+                .stage(&segment.items[usize::from(index)].entry.name)?,
         };
         staged.write_at(&record.bytes, 0)?;
         Ok(staged)
@@ -166,7 +171,9 @@ impl Receiver {
         };
         match content {
             Content::Literal { range, bytes, .. } => writing.literal(range, &bytes)?,
-            Content::Copy { range, offset, len, .. } => writing.copy(range, offset, len)?,
+            Content::Copy {
+                range, offset, len, ..
+            } => writing.copy(range, offset, len)?,
             Content::Hole { range, len, .. } => writing.hole(range, len)?,
             Content::RangeEnd { range, digest, .. } => return writing.end_range(range, digest),
             _ => {}
@@ -185,7 +192,10 @@ impl Receiver {
             Kind::File { size } => size,
             _ => 0,
         };
-        let ready = segment.ready.get().expect("content is asked for once its directory is open");
+        let ready = segment
+            .ready
+            .get()
+            .expect("content is asked for once its directory is open");
         Writing::begin(&ready.dir, &entry.name, size, basis, self.seed)
     }
 
@@ -205,7 +215,10 @@ impl Receiver {
         target: &TargetFile,
         staged: Staged,
     ) -> Ending {
-        let ready = segment.ready.get().expect("content is asked for once its directory is open");
+        let ready = segment
+            .ready
+            .get()
+            .expect("content is asked for once its directory is open");
         let meta = &segment.items[usize::from(index)].entry.meta;
         let new = !target.existed;
         let has_attributes = ready.inherits_acl || self.order.inplace;

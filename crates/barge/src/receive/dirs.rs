@@ -85,7 +85,12 @@ pub(super) struct Due {
 impl TargetDir {
     /// The root of the volume, which is there.
     pub(super) fn root(meta: Meta) -> Arc<Self> {
-        Self::new(RelPath::root(), None, Some(meta), Stage::Ready { fresh: false })
+        Self::new(
+            RelPath::root(),
+            None,
+            Some(meta),
+            Stage::Ready { fresh: false },
+        )
     }
 
     /// A directory named in a segment of `parent`.
@@ -100,7 +105,12 @@ impl TargetDir {
         Self::new(path, None, None, Stage::Ready { fresh: false })
     }
 
-    fn new(path: RelPath, parent: Option<Arc<Self>>, meta: Option<Meta>, stage: Stage) -> Arc<Self> {
+    fn new(
+        path: RelPath,
+        parent: Option<Arc<Self>>,
+        meta: Option<Meta>,
+        stage: Stage,
+    ) -> Arc<Self> {
         let state = DirState {
             stage,
             parked: Vec::new(),
@@ -111,7 +121,13 @@ impl TargetDir {
             before: None,
         };
         let (state, existing) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self { path, parent, meta, state, existing })
+        Arc::new(Self {
+            path,
+            parent,
+            meta,
+            state,
+            existing,
+        })
     }
 
     /// Takes a segment as it arrives; `seen` are the hashes of its names where they are needed.
@@ -132,21 +148,30 @@ impl TargetDir {
             state.parked.push(Arc::clone(segment));
             return Due::default();
         }
-        Due { segments: vec![Arc::clone(segment)], finish: false }
+        Due {
+            segments: vec![Arc::clone(segment)],
+            finish: false,
+        }
     }
 
     /// The directory is there, or cannot be: what was parked may go on.
     pub(super) fn made(&self, stage: Stage) -> Due {
         let mut state = self.lock();
         state.stage = stage;
-        Due { segments: std::mem::take(&mut state.parked), finish: false }
+        Due {
+            segments: std::mem::take(&mut state.parked),
+            finish: false,
+        }
     }
 
     /// A segment or a directory in it is through.
     pub(super) fn part_finished(&self) -> Due {
         let mut state = self.lock();
         state.unfinished -= 1;
-        Due { segments: Vec::new(), finish: state.unfinished == 0 }
+        Due {
+            segments: Vec::new(),
+            finish: state.unfinished == 0,
+        }
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -174,7 +199,11 @@ impl TargetDir {
         let mut state = self.lock();
         // What it was like before the run: later openings find it changed.
         let before = *state.before.get_or_insert((stat.mode, stat.mtime));
-        let open = Arc::new(ReadyDir { dir, inherits_acl, before });
+        let open = Arc::new(ReadyDir {
+            dir,
+            inherits_acl,
+            before,
+        });
         state.open = Arc::downgrade(&open);
         Ok(open)
     }
@@ -188,7 +217,11 @@ impl TargetDir {
     ///
     /// A name is compared exactly, so that on a target that folds case a second spelling is
     /// found out instead of overwriting the first.
-    pub(super) fn existing(&self, ready: &ReadyDir, seed: u64) -> Result<&Existing, barge_fs::Error> {
+    pub(super) fn existing(
+        &self,
+        ready: &ReadyDir,
+        seed: u64,
+    ) -> Result<&Existing, barge_fs::Error> {
         self.existing
             .get_or_init(|| Existing::read(&ready.dir, seed))
             .as_ref()

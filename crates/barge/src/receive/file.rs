@@ -74,7 +74,13 @@ impl From<ProtocolError> for Trouble {
 impl TargetFile {
     pub(super) fn new(existed: bool, changes: Changes, basis: Basis, blocks: u32) -> Self {
         let work = Mutex::new(Work::Waiting(basis));
-        Self { existed, changes, strand: Arc::default(), blocks, work }
+        Self {
+            existed,
+            changes,
+            strand: Arc::default(),
+            blocks,
+            work,
+        }
     }
 
     pub(super) fn work(&self) -> MutexGuard<'_, Work> {
@@ -122,7 +128,15 @@ impl Writing {
         };
         staged.set_len(size)?;
         let (ranges, coverage) = (HashMap::new(), Coverage::new(size));
-        Ok(Self { staged, basis, size, ranges, coverage, seed, matched: 0 })
+        Ok(Self {
+            staged,
+            basis,
+            size,
+            ranges,
+            coverage,
+            seed,
+            matched: 0,
+        })
     }
 
     /// Writes bytes that were sent.
@@ -151,7 +165,13 @@ impl Writing {
         Ok(())
     }
 
-    fn copy_piece(&mut self, range: u32, from: u64, to: u64, piece: &mut [u8]) -> Result<(), Trouble> {
+    fn copy_piece(
+        &mut self,
+        range: u32,
+        from: u64,
+        to: u64,
+        piece: &mut [u8],
+    ) -> Result<(), Trouble> {
         let read = match &self.basis {
             Some(basis) => basis.read_at(piece, from)?,
             None => self.staged.read_at(piece, from)?,
@@ -217,7 +237,10 @@ pub(crate) struct RangeDigest {
 
 impl RangeDigest {
     pub(crate) fn new(seed: Seed) -> Self {
-        Self { digest: Digest::new(seed), in_run: false }
+        Self {
+            digest: Digest::new(seed),
+            in_run: false,
+        }
     }
 
     /// Takes the next bytes, which begin at `offset` in the file.

@@ -40,7 +40,11 @@ impl Receiver {
 
     /// Returns the outcome, but of a directory that was opened again, which had one, and of the
     /// root, which gets its own when the run is through.
-    fn finish_ready(&self, dir: &TargetDir, fresh: bool) -> Result<Option<Outcome>, barge_fs::Error> {
+    fn finish_ready(
+        &self,
+        dir: &TargetDir,
+        fresh: bool,
+    ) -> Result<Option<Outcome>, barge_fs::Error> {
         let ready = dir.open(&self.root)?;
         let Some(meta) = &dir.meta else {
             self.put_back_time(&ready)?;
@@ -63,7 +67,11 @@ impl Receiver {
         if self.order.delete && dir.is_clean() && !fresh {
             self.delete_extraneous(dir, ready)?;
         }
-        if self.order.dry_run { Ok(()) } else { self.remove_leftovers(dir, ready) }
+        if self.order.dry_run {
+            Ok(())
+        } else {
+            self.remove_leftovers(dir, ready)
+        }
     }
 
     fn finish_metadata(
@@ -90,16 +98,22 @@ impl Receiver {
     }
 
     /// What differs of a directory, its time as it was before anything was made in it.
-    fn directory_changes(
-        &self,
-        ready: &ReadyDir,
-        meta: &Meta,
-    ) -> Result<Changes, barge_fs::Error> {
+    fn directory_changes(&self, ready: &ReadyDir, meta: &Meta) -> Result<Changes, barge_fs::Error> {
         let (mode, mtime) = ready.before;
-        let before = Stat { mode, mtime, ..ready.dir.stat_self()? };
+        let before = Stat {
+            mode,
+            mtime,
+            ..ready.dir.stat_self()?
+        };
         let have = ready.dir.xattrs_self(&self.keep)?;
         let kind = barge_types::Kind::Directory;
-        Ok(crate::plan::differences(&kind, meta, &before, &have, self.keep.owner))
+        Ok(crate::plan::differences(
+            &kind,
+            meta,
+            &before,
+            &have,
+            self.keep.owner,
+        ))
     }
 
     /// A directory in which entries were listed again gets the time back that it had.
@@ -114,19 +128,19 @@ impl Receiver {
             mtime: ready.before.1,
             xattrs: Vec::new(),
         };
-        let nothing =
-            barge_fs::Keep { owner: false, xattrs: false, acls: false, selinux: false };
+        let nothing = barge_fs::Keep {
+            owner: false,
+            xattrs: false,
+            acls: false,
+            selinux: false,
+        };
         match ready.dir.apply_self(&stat, &had, &nothing).failures.first() {
             Some(error) => Err(*error),
             None => Ok(()),
         }
     }
 
-    fn delete_extraneous(
-        &self,
-        dir: &TargetDir,
-        ready: &ReadyDir,
-    ) -> Result<(), barge_fs::Error> {
+    fn delete_extraneous(&self, dir: &TargetDir, ready: &ReadyDir) -> Result<(), barge_fs::Error> {
         for listed in ready.dir.names()? {
             let name = listed?.name;
             if dir.has_seen(name_hash(&name, self.seed.get())) || is_own_temporary(&name) {
@@ -162,7 +176,12 @@ impl Receiver {
         }
     }
 
-    fn would_delete(&self, path: &RelPath, dir: &Dir, name: &Name) -> Result<bool, barge_fs::Error> {
+    fn would_delete(
+        &self,
+        path: &RelPath,
+        dir: &Dir,
+        name: &Name,
+    ) -> Result<bool, barge_fs::Error> {
         let is_dir = dir.stat(name)?.kind == StatKind::Directory;
         if self.is_excluded(path, is_dir) {
             return Ok(true);
@@ -207,7 +226,9 @@ impl Receiver {
     }
 
     fn may_delete(&self) -> bool {
-        self.order.max_delete.is_none_or(|max| self.deleted.load(Ordering::Relaxed) < max)
+        self.order
+            .max_delete
+            .is_none_or(|max| self.deleted.load(Ordering::Relaxed) < max)
     }
 
     fn deletion(&self, path: &RelPath) {
@@ -250,7 +271,13 @@ impl Receiver {
                 (AbortCode::TargetFull, Error::TargetFull(error.to_string()))
             } else {
                 let what = "the volume cannot be made durable".to_owned();
-                (AbortCode::Failed, Error::Root { what, source: error })
+                (
+                    AbortCode::Failed,
+                    Error::Root {
+                        what,
+                        source: error,
+                    },
+                )
             };
             return self.abort(code, error);
         }
@@ -271,20 +298,36 @@ impl Receiver {
         let meta = self.state().root_meta.take();
         if let Some(meta) = meta {
             let dir = self.root.dir(&RelPath::root())?;
-            let ready = ReadyDir { dir, inherits_acl: false, before: self.root_before };
+            let ready = ReadyDir {
+                dir,
+                inherits_acl: false,
+                before: self.root_before,
+            };
             let outcome = self.finish_metadata(&ready, &meta, false)?;
             self.notice(&RelPath::root(), &outcome, "directory");
         }
-        if self.order.dry_run { Ok(()) } else { self.root.sync() }
+        if self.order.dry_run {
+            Ok(())
+        } else {
+            self.root.sync()
+        }
     }
 
     fn take_lock(&self) -> Option<RunLock> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Lets go what is under way, and of its temporary files what no successor is to find.
     pub(super) fn clear(&self, leftovers: Leftovers) {
-        let segments: Vec<_> = self.state().segments.drain().map(|(_, segment)| segment).collect();
+        let segments: Vec<_> = self
+            .state()
+            .segments
+            .drain()
+            .map(|(_, segment)| segment)
+            .collect();
         for file in segments.iter().flat_map(|segment| segment.take_files()) {
             match (leftovers, file.over()) {
                 (Leftovers::Keep, Work::Writing(writing)) => writing.staged.keep(),
@@ -292,7 +335,8 @@ impl Receiver {
                 _ => {}
             }
         }
-        if let (Leftovers::Remove, Some(lock), false) = (leftovers, self.take_lock(), self.unclean) {
+        if let (Leftovers::Remove, Some(lock), false) = (leftovers, self.take_lock(), self.unclean)
+        {
             // A marker that stays makes the next run look for leftovers in vain; no more.
             let _ = lock.finish();
         }

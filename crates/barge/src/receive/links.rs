@@ -66,7 +66,11 @@ impl Links {
             Tie::None | Tie::Directory(_) => Ok(()),
             Tie::Leader(group) => {
                 let leader = Leader::Underway(Vec::new());
-                let new = Group { leader, followers: 0, last_arrived: false };
+                let new = Group {
+                    leader,
+                    followers: 0,
+                    last_arrived: false,
+                };
                 match self.groups.insert(group, new) {
                     None => Ok(()),
                     Some(_) => Err(ProtocolError::Order("a hard link's leader")),

@@ -19,11 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use barge_delta::Seed;
 use barge_fs::{Keep, Root, RunLock, Stat};
+use barge_native::receiver::Inbox;
 use barge_native::{
     AbortCode, Content, Control, DirId, Ending, Frame, Lane, Order, ProtocolError, Segment,
     SegmentId, Tie,
 };
-use barge_native::receiver::Inbox;
 use barge_types::{
     FAILURES_KEPT, FailedPath, Kind, Meta, Mode, Outcome, RelPath, Side, Tally, Timestamp,
 };
@@ -158,7 +158,10 @@ impl Receiver {
             return;
         }
         tracing::debug!(%error, "the run is given up");
-        self.streams[0].send_control(&Control::Abort { code, text: error.reason() });
+        self.streams[0].send_control(&Control::Abort {
+            code,
+            text: error.reason(),
+        });
         self.end(Some(error), true);
     }
 
@@ -180,7 +183,11 @@ impl Receiver {
     /// With `keep`, large files that are half there stay, for a successor to go on with.
     pub(crate) fn close(&self, keep: bool) {
         self.pool.finish();
-        self.clear(if keep { Leftovers::Keep } else { Leftovers::Remove });
+        self.clear(if keep {
+            Leftovers::Keep
+        } else {
+            Leftovers::Remove
+        });
     }
 
     fn end(&self, error: Option<Error>, last_words: bool) {
@@ -193,7 +200,13 @@ impl Receiver {
         let failures = std::mem::take(&mut state.failures);
         let undeleted = self.undeleted.load(Ordering::Relaxed);
         // Who does not wait for it has no use for it.
-        let _ = end.send(ReceiverEnd { tally, failures, undeleted, error, last_words });
+        let _ = end.send(ReceiverEnd {
+            tally,
+            failures,
+            undeleted,
+            error,
+            last_words,
+        });
     }
 
     fn control(self: &Arc<Self>, message: Control, len: usize) -> Result<(), ProtocolError> {
@@ -247,7 +260,10 @@ impl Receiver {
             let (dir, cost) = state.inbox.segment(&segment, len)?;
             let mut children = Vec::new();
             for (index, item) in segment.items.iter_mut().enumerate() {
-                item.entry.meta.xattrs.retain(|xattr| self.keep.carries(&xattr.name));
+                item.entry
+                    .meta
+                    .xattrs
+                    .retain(|xattr| self.keep.carries(&xattr.name));
                 if let Tie::Directory(id) = item.tie {
                     let child = TargetDir::child(&dir, &item.entry.name, item.entry.meta.clone());
                     state.inbox.declare(id, Arc::clone(&child))?;
@@ -314,7 +330,10 @@ impl Receiver {
             state.segments.remove(&segment.id);
             state.inbox.close(segment.cost);
         }
-        self.streams[0].send_control(&Control::Done { segment: segment.id, endings });
+        self.streams[0].send_control(&Control::Done {
+            segment: segment.id,
+            endings,
+        });
         self.part_finished(&segment.dir);
     }
 
@@ -333,12 +352,19 @@ impl Receiver {
         if let (Outcome::Failed(failure), Some(path)) = (outcome, &path) {
             self.monitor.counters.failed.add(1);
             if state.failures.len() < FAILURES_KEPT {
-                state.failures.push(FailedPath { path: path.clone(), failure: failure.clone() });
+                state.failures.push(FailedPath {
+                    path: path.clone(),
+                    failure: failure.clone(),
+                });
             }
         }
         drop(state);
         if let Some(path) = &path {
-            self.monitor.path(PathEnd { path, kind, outcome });
+            self.monitor.path(PathEnd {
+                path,
+                kind,
+                outcome,
+            });
         }
     }
 
@@ -390,7 +416,11 @@ impl Sink for ReceiverSink {
         if receiver.is_over() && !receiver.is_finished() {
             return Ok(());
         }
-        let Incoming { tag, payload, credit } = message;
+        let Incoming {
+            tag,
+            payload,
+            credit,
+        } = message;
         let len = payload.len();
         let taken = match tag.lane() {
             Some(Lane::Data) => {

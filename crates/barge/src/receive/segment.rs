@@ -51,12 +51,22 @@ impl OpenSegment {
         let left = items.len() + 1;
         let state = Mutex::new(Entries { states, left });
         let ready = OnceLock::new();
-        Arc::new(Self { id, dir, items, children, cost, ready, state })
+        Arc::new(Self {
+            id,
+            dir,
+            items,
+            children,
+            cost,
+            ready,
+            state,
+        })
     }
 
     /// The path of an entry.
     pub(super) fn path(&self, index: u16) -> RelPath {
-        self.dir.path.join(&self.items[usize::from(index)].entry.name)
+        self.dir
+            .path
+            .join(&self.items[usize::from(index)].entry.name)
     }
 
     /// Notes that the content of an entry is asked for.

@@ -37,7 +37,11 @@ impl SignatureBudget {
     /// The file that has waited longest, if it can be signed now.
     fn next(&mut self) -> Option<Pending> {
         let blocks = self.waiting.front()?.file.blocks;
-        if self.admits(blocks) { self.waiting.pop_front() } else { None }
+        if self.admits(blocks) {
+            self.waiting.pop_front()
+        } else {
+            None
+        }
     }
 }
 
@@ -63,10 +67,22 @@ impl Receiver {
         if blocks == 0 {
             // Nothing to compare with, or too much to sign.
             let segment = segment.id;
-            return self.send_control(Control::Want { segment, indexes: vec![index] }.encode());
+            return self.send_control(
+                Control::Want {
+                    segment,
+                    indexes: vec![index],
+                }
+                .encode(),
+            );
         }
         let segment = Arc::clone(segment);
-        self.sign_in_turn(Pending { segment, index, file, basis_len, block_len });
+        self.sign_in_turn(Pending {
+            segment,
+            index,
+            file,
+            basis_len,
+            block_len,
+        });
     }
 
     fn sign_in_turn(self: &Arc<Self>, pending: Pending) {
@@ -98,7 +114,10 @@ impl Receiver {
     }
 
     fn send_signature(&self, pending: &Pending) -> Result<(), Closed> {
-        let file = FileRef { segment: pending.segment.id, index: pending.index };
+        let file = FileRef {
+            segment: pending.segment.id,
+            index: pending.index,
+        };
         let work = pending.file.work();
         let Work::Waiting(basis) = &*work else {
             return Ok(());

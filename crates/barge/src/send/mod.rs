@@ -17,8 +17,8 @@ use barge_delta::{BlockLen, Seed, Signature};
 use barge_fs::{Keep, LinkKey, Root};
 use barge_native::sender::{LinkTable, Outbox};
 use barge_native::{
-    AbortCode, Content, Control, DirId, Ending, FileRef, Item, Lane, MAX_BUNDLED, MAX_SIGNATURE_BLOCKS,
-    ProtocolError, SegmentId,
+    AbortCode, Content, Control, DirId, Ending, FileRef, Item, Lane, MAX_BUNDLED,
+    MAX_SIGNATURE_BLOCKS, ProtocolError, SegmentId,
 };
 use barge_types::{
     Class, FAILURES_KEPT, FailedPath, Failure, Kind, Name, Outcome, RelPath, Side, SkipRule, Tally,
@@ -33,8 +33,11 @@ use crate::pool::Pool;
 use walk::{Place, Walk};
 
 /// How often what changed is listed again, with a pause before each round.
-const REDO_PAUSES: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+const REDO_PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
 
 /// The most paths that are remembered to be listed again; more than so many that change at a time
 /// is an application that is running.
@@ -163,7 +166,10 @@ impl Sender {
             inbox,
             over: AtomicBool::new(false),
         });
-        let conductor = Conductor { sender: Arc::clone(&sender), events };
+        let conductor = Conductor {
+            sender: Arc::clone(&sender),
+            events,
+        };
         Ok((sender, conductor))
     }
 
@@ -182,7 +188,11 @@ impl Sender {
         conduct: &mut Conduct,
         message: Incoming,
     ) -> Result<Next, ProtocolError> {
-        let Incoming { tag, payload, credit: _credit } = message;
+        let Incoming {
+            tag,
+            payload,
+            credit: _credit,
+        } = message;
         if tag.lane() == Some(Lane::Data) {
             self.signature(conduct, Content::decode(tag, payload)?)?;
             return Ok(Next::Go);
@@ -236,7 +246,12 @@ impl Sender {
         content: Content,
     ) -> Result<(), ProtocolError> {
         match content {
-            Content::Signature { file, basis_len, block_len, in_place } => {
+            Content::Signature {
+                file,
+                basis_len,
+                block_len,
+                in_place,
+            } => {
                 self.list().outbox.ask(file)?;
                 let block_len =
                     BlockLen::new(block_len).ok_or(ProtocolError::Invalid("a block length"))?;
@@ -248,7 +263,11 @@ impl Sender {
                 }
                 let signature =
                     Signature::new(basis_len, block_len, self.seed).map_err(|_| invalid)?;
-                let partial = PartialSignature { signature, in_place, blocks };
+                let partial = PartialSignature {
+                    signature,
+                    in_place,
+                    blocks,
+                };
                 conduct.signatures.insert(file, partial);
             }
             Content::Sums { file, first, sums } => {
@@ -262,9 +281,14 @@ impl Sender {
                     conduct.signature_blocks -= u64::from(partial.blocks);
                     let listed = self.list().outbox.get(file.segment);
                     // The segment may be through already: its results overtake signatures.
-                    let Some((place, items)) = listed else { return Ok(()) };
+                    let Some((place, items)) = listed else {
+                        return Ok(());
+                    };
                     let index = partial.signature.build();
-                    let basis = read::Basis { index, in_place: partial.in_place };
+                    let basis = read::Basis {
+                        index,
+                        in_place: partial.in_place,
+                    };
                     self.read_large(place, items, file, Some(basis));
                 }
             }
@@ -309,11 +333,18 @@ impl Sender {
         if let Outcome::Failed(failure) = outcome {
             self.monitor.counters.failed.add(1);
             if conduct.failures.len() < FAILURES_KEPT {
-                let failed = FailedPath { path: path.clone(), failure: failure.clone() };
+                let failed = FailedPath {
+                    path: path.clone(),
+                    failure: failure.clone(),
+                };
                 conduct.failures.push(failed);
             }
         }
-        self.monitor.path(PathEnd { path, kind, outcome });
+        self.monitor.path(PathEnd {
+            path,
+            kind,
+            outcome,
+        });
     }
 
     fn redo(&self, conduct: &mut Conduct, place: &Arc<Place>, item: &Item) {
@@ -329,7 +360,9 @@ impl Sender {
             };
             self.fail(&place.path().join(&item.entry.name), failure);
         } else {
-            conduct.redos.push((Arc::clone(place), item.entry.name.clone()));
+            conduct
+                .redos
+                .push((Arc::clone(place), item.entry.name.clone()));
         }
     }
 
@@ -348,7 +381,10 @@ impl Sender {
         conduct.rounds += 1;
         conduct.listed = false;
         let redos = std::mem::take(&mut conduct.redos);
-        tracing::debug!(count = redos.len(), "listing again what changed while it was read");
+        tracing::debug!(
+            count = redos.len(),
+            "listing again what changed while it was read"
+        );
         let sender = Arc::clone(self);
         self.readers.run(move || {
             std::thread::sleep(pause);
@@ -369,7 +405,9 @@ impl Sender {
         let counted = tally.paths() - tally.deleted;
         let listed = self.list().outbox.ended() + 1;
         if !conduct.list_ended || counted < listed || (tally.failed == 0 && counted != listed) {
-            return Err(ProtocolError::Order("a tally that is not of what was listed"));
+            return Err(ProtocolError::Order(
+                "a tally that is not of what was listed",
+            ));
         }
         conduct.tally = tally;
         self.streams[0].send_control(&Control::Goodbye);
@@ -392,24 +430,41 @@ impl Sender {
         let mut failures = own.failures;
         failures.append(&mut conduct.failures);
         failures.truncate(FAILURES_KEPT);
-        SenderEnd { tally, failures, undeleted: 0, error, last_words: false }
+        SenderEnd {
+            tally,
+            failures,
+            undeleted: 0,
+            error,
+            last_words: false,
+        }
     }
 
     /// A path that failed before it was listed.
     fn fail(&self, path: &RelPath, failure: Failure) {
         self.monitor.counters.failed.add(1);
         let outcome = Outcome::Failed(failure.clone());
-        self.monitor.path(PathEnd { path, kind: "", outcome: &outcome });
+        self.monitor.path(PathEnd {
+            path,
+            kind: "",
+            outcome: &outcome,
+        });
         let mut own = self.own();
         own.tally.failed += 1;
         if own.failures.len() < FAILURES_KEPT {
-            own.failures.push(FailedPath { path: path.clone(), failure });
+            own.failures.push(FailedPath {
+                path: path.clone(),
+                failure,
+            });
         }
     }
 
     fn skip(&self, path: &RelPath, rule: SkipRule) {
         if self.options.itemize {
-            self.monitor.path(PathEnd { path, kind: "", outcome: &Outcome::Skipped(rule) });
+            self.monitor.path(PathEnd {
+                path,
+                kind: "",
+                outcome: &Outcome::Skipped(rule),
+            });
         }
         self.own().tally.skipped += 1;
     }
@@ -481,8 +536,14 @@ impl Sender {
     }
 
     fn give_up(&self, conduct: &mut Conduct, code: AbortCode, error: Error) -> SenderEnd {
-        self.streams[0].send_control(&Control::Abort { code, text: error.reason() });
-        SenderEnd { last_words: true, ..self.end(conduct, Some(error)) }
+        self.streams[0].send_control(&Control::Abort {
+            code,
+            text: error.reason(),
+        });
+        SenderEnd {
+            last_words: true,
+            ..self.end(conduct, Some(error))
+        }
     }
 }
 

@@ -37,7 +37,12 @@ pub(super) type NewDir = (DirId, Arc<Place>);
 
 impl Draft {
     pub(super) fn new(dir: DirId, place: Arc<Place>) -> Self {
-        Self { dir, place, found: Vec::new(), len: 0 }
+        Self {
+            dir,
+            place,
+            found: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Adds an entry; sends the segment when it is full. Directories that went with it are given
@@ -48,17 +53,27 @@ impl Draft {
         found: Found,
         entered: &mut Vec<NewDir>,
     ) -> Result<(), Failure> {
-        let item = Item { entry: found.entry, tie: Tie::None, digest: found.digest };
+        let item = Item {
+            entry: found.entry,
+            tie: Tie::None,
+            digest: found.digest,
+        };
         let len = item_len(&item);
         if len > MAX_ITEM {
-            let error = barge_fs::Error { op: "attributes of over a MiB", errno: 0 };
+            let error = barge_fs::Error {
+                op: "attributes of over a MiB",
+                errno: 0,
+            };
             return Err(error.failure(barge_types::Side::Source));
         }
         if self.len + len > SEGMENT_LEN.max(len) || self.found.len() == MAX_ITEMS {
             self.send(sender, false, false, entered);
         }
         self.len += len;
-        self.found.push(Found { entry: item.entry, ..found });
+        self.found.push(Found {
+            entry: item.entry,
+            ..found
+        });
         Ok(())
     }
 
@@ -121,7 +136,11 @@ impl Sender {
                 (_, Some((key, links))) => list.links.tie(key, links),
                 _ => Tie::None,
             };
-            let item = Item { entry: found.entry, tie, digest: found.digest };
+            let item = Item {
+                entry: found.entry,
+                tie,
+                digest: found.digest,
+            };
             encoder.push(&item);
             items.push(item);
         }
@@ -129,9 +148,14 @@ impl Sender {
         self.monitor.counters.listed.add(items.len() as u64);
         self.monitor.counters.bytes_listed.add(bytes);
         let fields = encoder.finish(list.outbox.next_id(), dir, last, clean);
-        if !list.outbox.enter(Arc::clone(place), items.into(), fields.len()) {
+        if !list
+            .outbox
+            .enter(Arc::clone(place), items.into(), fields.len())
+        {
             drop(list);
-            return self.stop(Error::Request("more than 2^32 segments of a list".to_owned()));
+            return self.stop(Error::Request(
+                "more than 2^32 segments of a list".to_owned(),
+            ));
         }
         self.streams[0].push_control(Frame::new(Tag::Segment, &fields));
     }

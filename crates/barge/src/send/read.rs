@@ -37,6 +37,9 @@ struct LargeFile {
     size: u64,
     basis: Option<Basis>,
     next: AtomicU32,
+    /// The run of data that was found last: a run may span many ranges, and to look for its end
+    /// takes time in proportion to its length on some file systems.
+    run: Mutex<Range<u64>>,
     /// Ranges that have not been read to their end.
     left: AtomicU64,
     failed: AtomicBool,
@@ -154,6 +157,7 @@ impl Sender {
             size,
             basis,
             next: AtomicU32::new(0),
+            run: Mutex::new(0..0),
             left: AtomicU64::new(range_count(size)),
             failed: AtomicBool::new(false),
         }))
@@ -167,7 +171,10 @@ impl Sender {
 
     /// The stream with the least data on its way.
     fn quietest_stream(&self) -> &SessionStream {
-        let quietest = self.streams.iter().min_by_key(|stream| stream.waiting_bytes());
+        let quietest = self
+            .streams
+            .iter()
+            .min_by_key(|stream| stream.waiting_bytes());
         quietest.expect("a session has at least one stream")
     }
 
@@ -206,7 +213,9 @@ impl LargeFile {
     fn read_ranges(&self) {
         loop {
             let range = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(bytes) = range_bytes(range, self.size) else { return };
+            let Some(bytes) = range_bytes(range, self.size) else {
+                return;
+            };
             if let Err(stopped) = self.read_range(range, bytes) {
                 if !self.failed.swap(true, Ordering::AcqRel) {
                     self.sender.give_up_file(self.file_ref, stopped);
@@ -235,16 +244,30 @@ impl LargeFile {
             return Err(CHANGED);
         }
         let (file, digest) = (self.file_ref, reading.digest.finish());
-        reading.stream.send(&Content::RangeEnd { file, range, digest })?;
+        reading.stream.send(&Content::RangeEnd {
+            file,
+            range,
+            digest,
+        })?;
         Ok(())
     }
 
     /// The next run of data; everything is data when holes are not kept.
     fn next_run(&self, at: u64, end: u64) -> Result<Option<Range<u64>>, Stopped> {
-        if !self.sender.options.sparse {
-            return Ok((at < end).then_some(at..end));
+        if at == end {
+            return Ok(None);
         }
-        Ok(self.file.next_data(at, end)?)
+        if !self.sender.options.sparse {
+            return Ok(Some(at..end));
+        }
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if !run.contains(&at) {
+            match self.file.next_data(at, self.size)? {
+                Some(next) => *run = next,
+                None => return Ok(None),
+            }
+        }
+        Ok((run.start < end).then(|| run.start.max(at)..run.end.min(end)))
     }
 }
 
@@ -324,7 +347,11 @@ impl Reading<'_> {
         let mut at = run.start;
         while at < run.end {
             // Up to the next boundary of a block first, then whole blocks.
-            let ahead = if at % block == 0 { buffer.len() as u64 } else { block - at % block };
+            let ahead = if at % block == 0 {
+                buffer.len() as u64
+            } else {
+                block - at % block
+            };
             let len = (run.end - at).min(ahead) as usize;
             self.fill(&mut buffer[..len], at)?;
             let mut offset = at;
@@ -364,7 +391,12 @@ impl Reading<'_> {
 
     fn copy(&self, offset: u64, len: u64) -> Result<(), Stopped> {
         let (file, range) = (self.file.file_ref, self.range);
-        Ok(self.stream.send(&Content::Copy { file, range, offset, len })?)
+        Ok(self.stream.send(&Content::Copy {
+            file,
+            range,
+            offset,
+            len,
+        })?)
     }
 }
 
@@ -375,7 +407,12 @@ fn bundle_len(indexes: &[u16], items: &[Item]) -> usize {
         bytes += file_size(&items[usize::from(index)]);
         bytes <= BUNDLE_BYTES
     };
-    indexes.iter().take(BUNDLE_FILES).take_while(fits).count().max(1)
+    indexes
+        .iter()
+        .take(BUNDLE_FILES)
+        .take_while(fits)
+        .count()
+        .max(1)
 }
 
 /// Reads a whole file as it was listed.
@@ -404,8 +441,12 @@ fn open_unchanged(dir: &Dir, item: &Item) -> Result<(SourceFile, Stat), Stopped>
 /// Whether a further change could leave the same time: the kernel's clock for files ticks every
 /// 1 to 10 ms. A time in the future comes from another machine's clock and says nothing.
 fn just_changed(ctime: Timestamp, now: SystemTime) -> bool {
-    let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return false };
-    let Ok(secs) = u64::try_from(ctime.secs()) else { return false };
+    let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else {
+        return false;
+    };
+    let Ok(secs) = u64::try_from(ctime.secs()) else {
+        return false;
+    };
     let changed = Duration::new(secs, ctime.nanos());
     changed <= now && now - changed < CLOCK_TICKS
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use barge_fs::{Dir, Stat, StatKind, is_own_temporary};
-use barge_native::stripe::MAX_FILE;
 use barge_native::DirId;
+use barge_native::stripe::MAX_FILE;
 use barge_types::{Entry, Kind, Meta, Name, RelPath, Side, SkipRule};
 
 use super::outgoing::{Draft, Found, NewDir};
@@ -28,7 +28,9 @@ impl Place {
     }
 
     pub(super) fn child(parent: &Arc<Self>, name: Name) -> Arc<Self> {
-        Arc::new(Self { above: Some((Arc::clone(parent), name)) })
+        Arc::new(Self {
+            above: Some((Arc::clone(parent), name)),
+        })
     }
 
     /// Its path below the root.
@@ -148,7 +150,10 @@ impl Walk {
             if tasks.busy == 0 {
                 return None;
             }
-            tasks = self.ready.wait(tasks).unwrap_or_else(PoisonError::into_inner);
+            tasks = self
+                .ready
+                .wait(tasks)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -239,13 +244,7 @@ impl Walk {
         }
     }
 
-    fn name(
-        &self,
-        listing: &Listing,
-        name: Name,
-        draft: &mut Draft,
-        entered: &mut Vec<NewDir>,
-    ) {
+    fn name(&self, listing: &Listing, name: Name, draft: &mut Draft, entered: &mut Vec<NewDir>) {
         let sender = &self.sender;
         let found = match sender.look(&listing.dir, &listing.path, &listing.place, &name) {
             Look::Found(found) => found,
@@ -302,10 +301,17 @@ impl Sender {
             Ok(stat) => stat,
             Err(error) => return Look::Failed(error),
         };
-        if self.options.filter.excludes(path, name, stat.kind == StatKind::Directory) {
+        if self
+            .options
+            .filter
+            .excludes(path, name, stat.kind == StatKind::Directory)
+        {
             return Look::Skipped(SkipRule::Excluded);
         }
-        let plain = matches!(stat.kind, StatKind::File | StatKind::Directory | StatKind::Symlink);
+        let plain = matches!(
+            stat.kind,
+            StatKind::File | StatKind::Directory | StatKind::Symlink
+        );
         if !plain && !self.options.devices {
             return Look::Skipped(SkipRule::Devices);
         }
@@ -318,11 +324,16 @@ impl Sender {
     fn found(&self, dir: &Dir, name: &Name, stat: &Stat) -> Result<Found, barge_fs::Error> {
         let kind = match stat.kind {
             StatKind::File if stat.size > MAX_FILE => {
-                return Err(barge_fs::Error { op: "a file of over 64 PiB", errno: 0 });
+                return Err(barge_fs::Error {
+                    op: "a file of over 64 PiB",
+                    errno: 0,
+                });
             }
             StatKind::File => Kind::File { size: stat.size },
             StatKind::Directory => Kind::Directory,
-            StatKind::Symlink => Kind::Symlink { target: dir.read_link(name)? },
+            StatKind::Symlink => Kind::Symlink {
+                target: dir.read_link(name)?,
+            },
             StatKind::CharDevice => Kind::CharDevice(stat.rdev),
             StatKind::BlockDevice => Kind::BlockDevice(stat.rdev),
             StatKind::Fifo => Kind::Fifo,
@@ -337,8 +348,16 @@ impl Sender {
         };
         let meta = meta_of(stat, dir.xattrs(name, stat, &self.keep)?);
         let link = stat.link_key().filter(|_| self.options.hard_links);
-        let entry = Entry { name: name.clone(), kind, meta };
-        Ok(Found { entry, link: link.map(|key| (key, stat.links)), digest })
+        let entry = Entry {
+            name: name.clone(),
+            kind,
+            meta,
+        };
+        Ok(Found {
+            entry,
+            link: link.map(|key| (key, stat.links)),
+            digest,
+        })
     }
 
     /// Lists entries that changed on the way once more, by directory.
@@ -362,7 +381,10 @@ impl Sender {
                 match self.look(&dir, &path, place, name) {
                     // What has become a directory meanwhile is not followed into.
                     Look::Found(found) if found.entry.kind == Kind::Directory => {
-                        let error = barge_fs::Error { op: "it became a directory", errno: 0 };
+                        let error = barge_fs::Error {
+                            op: "it became a directory",
+                            errno: 0,
+                        };
                         let mut failure = error.failure(Side::Source);
                         failure.class = barge_types::Class::Changed;
                         self.fail(&path.join(name), failure);
@@ -384,5 +406,10 @@ impl Sender {
 }
 
 fn meta_of(stat: &Stat, xattrs: Vec<barge_types::Xattr>) -> Meta {
-    Meta { mode: stat.mode, owner: stat.owner, mtime: stat.mtime, xattrs }
+    Meta {
+        mode: stat.mode,
+        owner: stat.owner,
+        mtime: stat.mtime,
+        xattrs,
+    }
 }
