@@ -60,13 +60,33 @@ impl Drop for Scratch {
     }
 }
 
-/// Gives every directory below a mode that lets its owner empty it; errors show when that fails.
+/// Gives every directory below a mode that lets its owner empty it.
 fn unlock(held: &Held) {
-    // A failure here leaves a directory behind in a place for temporary files, no more.
-    let _ = fs::set_permissions(held.at("."), Permissions::from_mode(0o700));
     for name in held.names().unwrap_or_default() {
         if let Ok(inner) = held.enter(&name) {
+            // Through its parent: a directory of mode 0 cannot be named from within. A failure
+            // leaves a directory behind in a place for temporary files, no more.
+            let _ = fs::set_permissions(held.at(&name), Permissions::from_mode(0o700));
             unlock(&inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_goes_with_directories_that_nobody_may_enter() {
+        let scratch = Scratch::new().unwrap();
+        let path = scratch.path().to_owned();
+        let (outer, inner) = (path.join("a"), path.join("a/b"));
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("file"), "").unwrap();
+        for dir in [inner, outer] {
+            fs::set_permissions(dir, Permissions::from_mode(0o000)).unwrap();
+        }
+        drop(scratch);
+        assert!(!path.exists());
     }
 }
