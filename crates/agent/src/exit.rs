@@ -84,7 +84,10 @@ const MEANINGS: [(Exit, &str); 11] = [
         Exit::Connection,
         "connection lost or never made, and all retries used up",
     ),
-    (Exit::Full, "the target is full or became read-only"),
+    (
+        Exit::Full,
+        "the target is full, became read-only, or failed to store",
+    ),
     (
         Exit::Partial,
         "partial: the run came to its end, some paths failed; the report names them",

@@ -66,7 +66,7 @@ fn check_apart(source: &Path, target: &Path) -> Result<(), Error> {
     };
     let (inner, outer) = (canonical(source)?, canonical(target)?);
     let text = if inner == outer {
-        "source and target are the same directory"
+        "source and target are the same directory: choose another place for the copy"
     } else if outer.starts_with(&inner) {
         "the target lies inside the source: choose another place for it"
     } else if inner.starts_with(&outer) {
@@ -90,7 +90,8 @@ fn same_inode(source: &Path, target: &Path) -> Result<(), Error> {
     let (source, target) = (look(source)?, look(target)?);
     if (source.dev, source.ino) == (target.dev, target.ino) {
         return Err(Error::Request(
-            "source and target are the same directory".to_owned(),
+            "source and target are the same directory: choose another place for the copy"
+                .to_owned(),
         ));
     }
     Ok(())

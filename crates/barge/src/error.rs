@@ -59,6 +59,9 @@ pub enum Error {
     /// The connection was lost and could not be made again.
     #[error("the connection was lost: {0}")]
     Lost(String),
+    /// What was written could not be made durable.
+    #[error("the volume could not be made durable: {0}")]
+    NotDurable(#[source] barge_fs::Error),
     /// The target can take nothing more.
     #[error("the target can take nothing more: {0}")]
     TargetFull(String),
@@ -89,7 +92,7 @@ impl Error {
             Self::Protocol(_) | Self::Version(_) => Fault::Peer,
             Self::Dial { fault, .. } => *fault,
             Self::Lost(_) => Fault::Weather,
-            Self::TargetFull(_) => Fault::Operator,
+            Self::TargetFull(_) | Self::NotDurable(_) => Fault::Operator,
             Self::Interrupted(_) => Fault::Interrupted,
             Self::Aborted(_) | Self::Internal(_) => Fault::Bug,
         }

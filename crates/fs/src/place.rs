@@ -15,7 +15,11 @@ use crate::Dir;
 /// For threads that do nothing but work on volumes. Where a seccomp profile refuses it
 /// (`unshare(2)`, `CLONE_FS`) everything works as well, attributes a little slower.
 pub fn dedicate_thread() {
-    let place = if unshare(CloneFlags::CLONE_FS).is_ok() { Place::Anywhere } else { Place::Shared };
+    let place = if unshare(CloneFlags::CLONE_FS).is_ok() {
+        Place::Anywhere
+    } else {
+        Place::Shared
+    };
     PLACE.set(place);
 }
 
@@ -27,7 +31,11 @@ pub(crate) fn enter(dir: &Dir) -> bool {
         Place::Anywhere | Place::In(_) => {
             let entered = fchdir(dir).is_ok();
             // The handle is held, so that no other directory can get its place in memory.
-            *place = if entered { Place::In(dir.clone()) } else { Place::Anywhere };
+            *place = if entered {
+                Place::In(dir.clone())
+            } else {
+                Place::Anywhere
+            };
             entered
         }
     })

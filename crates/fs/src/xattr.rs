@@ -65,7 +65,11 @@ pub(crate) struct Attributes {
 impl Attributes {
     /// Of an entry of an open directory; of a symbolic link itself.
     pub(crate) fn of_entry(dir: &Dir, name: &Name) -> Self {
-        let mut path = if place::enter(dir) { PathBuf::new() } else { handle_path(dir.as_fd()) };
+        let mut path = if place::enter(dir) {
+            PathBuf::new()
+        } else {
+            handle_path(dir.as_fd())
+        };
         path.push(name.as_os_str());
         let is_handle = false;
         Self { path, is_handle }

@@ -1,6 +1,6 @@
 //! Ranges: the pieces in which a large file is dealt to streams.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::ProtocolError;
@@ -70,13 +70,12 @@ impl RangeCursor {
     }
 }
 
-/// Which ranges of a file are complete. Ranges may end in any order, but none more than
-/// [`MAX_AHEAD`] ranges before an earlier one: so its memory does not follow the file's size.
+/// Which ranges of a file are complete. They may end in any order, but at most [`MAX_GAPS`] gaps
+/// may be left between them: so its memory does not follow the file's size.
 #[derive(Clone, Debug)]
 pub struct Coverage {
-    /// All ranges below have ended.
-    next: u32,
-    ahead: BTreeSet<u32>,
+    /// Runs of ranges that have ended, by their first: the range after their last.
+    ended: BTreeMap<u64, u64>,
     count: u64,
 }
 
@@ -84,8 +83,7 @@ impl Coverage {
     /// Nothing of a file of `size` bytes.
     pub fn new(size: u64) -> Self {
         Self {
-            next: 0,
-            ahead: BTreeSet::new(),
+            ended: BTreeMap::new(),
             count: range_count(size),
         }
     }
@@ -94,31 +92,35 @@ impl Coverage {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::Order`] when it had ended before, or is too far ahead.
+    /// [`ProtocolError::Order`] when it had ended before, or leaves one gap too many.
     pub fn mark(&mut self, range: u32) -> Result<(), ProtocolError> {
-        let ahead = range.checked_sub(self.next).ok_or(ENDED_TWICE)?;
-        if ahead >= MAX_AHEAD {
-            return Err(ProtocolError::Order("a range far ahead"));
+        let (mut start, mut end) = (u64::from(range), u64::from(range) + 1);
+        if let Some((&before, &after)) = self.ended.range(..=start).next_back() {
+            if after > start {
+                return Err(ProtocolError::Order("a range that has ended"));
+            }
+            if after == start {
+                start = before;
+            }
         }
-        if !self.ahead.insert(range) {
-            return Err(ENDED_TWICE);
+        if let Some(after) = self.ended.remove(&end) {
+            end = after;
         }
-        while self.ahead.remove(&self.next) {
-            self.next += 1;
+        self.ended.insert(start, end);
+        if self.ended.len() > MAX_GAPS {
+            return Err(ProtocolError::Order("a range far from all others"));
         }
         Ok(())
     }
 
     /// Whether every range has ended.
     pub fn is_complete(&self) -> bool {
-        u64::from(self.next) == self.count
+        self.count == 0 || self.ended.get(&0) == Some(&self.count)
     }
 }
 
-/// How far ranges may end ahead of an earlier one.
-pub const MAX_AHEAD: u32 = 1024;
-
-const ENDED_TWICE: ProtocolError = ProtocolError::Order("a range that has ended");
+/// How many gaps there may be between the ranges of a file that have ended.
+pub const MAX_GAPS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -158,11 +160,23 @@ mod tests {
 
     #[test]
     fn coverage_refuses_a_range_that_ends_twice() {
-        let mut coverage = Coverage::new(2 * RANGE_LEN);
-        coverage.mark(1).unwrap();
-        assert!(coverage.mark(1).is_err());
-        assert!(!coverage.is_complete());
-        coverage.mark(0).unwrap();
+        let mut coverage = Coverage::new(5 * RANGE_LEN);
+        for range in [1, 4, 3, 0] {
+            coverage.mark(range).unwrap();
+            assert!(coverage.mark(range).is_err(), "{range}");
+            assert!(!coverage.is_complete());
+        }
+        coverage.mark(2).unwrap();
         assert!(coverage.is_complete());
+        assert!((0..5).all(|range| coverage.mark(range).is_err()));
+    }
+
+    #[test]
+    fn coverage_refuses_more_gaps_than_honest_senders_leave() {
+        let mut coverage = Coverage::new(u64::from(u32::MAX) * RANGE_LEN);
+        for gap in 0..MAX_GAPS as u32 {
+            coverage.mark(2 * gap).unwrap();
+        }
+        assert!(coverage.mark(4 * MAX_GAPS as u32).is_err());
     }
 }

@@ -44,7 +44,13 @@ impl Pair {
             heard: Vec::new(),
             consumes: true,
         };
-        Self { ends: [end(), end()], wires: Default::default(), now, fuse: None, cuts: 0 }
+        Self {
+            ends: [end(), end()],
+            wires: Default::default(),
+            now,
+            fuse: None,
+            cuts: 0,
+        }
     }
 
     /// Moves bytes until nothing is left to move; cuts the connection when the fuse has burnt, and
@@ -114,7 +120,8 @@ impl Pair {
                 if end.consumes {
                     end.link.consumed(lane, delivery.weight);
                 }
-                end.heard.push((delivery.tag, delivery.payload, delivery.weight));
+                end.heard
+                    .push((delivery.tag, delivery.payload, delivery.weight));
             }
         }
         Ok(())

@@ -270,14 +270,7 @@ impl Receiver {
             let (code, error) = if error.is_fatal() {
                 (AbortCode::TargetFull, Error::TargetFull(error.to_string()))
             } else {
-                let what = "the volume cannot be made durable".to_owned();
-                (
-                    AbortCode::Failed,
-                    Error::Root {
-                        what,
-                        source: error,
-                    },
-                )
+                (AbortCode::Failed, Error::NotDurable(error))
             };
             return self.abort(code, error);
         }
