@@ -42,7 +42,7 @@ pub use error::{DialError, Error, Fault};
 pub use filter::{Filter, FilterError};
 pub use monitor::{Count, Counters, Monitor, PathEnd};
 pub use options::{Options, default_streams};
-pub use over_native::{Dial, Route, Stream, send};
+pub use over_native::{Classify, Dial, Route, Stream, send};
 pub use run::RunEnd;
 pub use server::Server;
 pub use stop::Stop;

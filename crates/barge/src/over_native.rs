@@ -38,6 +38,9 @@ pub type Dial = Arc<
         + Sync,
 >;
 
+/// Tells an error that no further attempt can mend.
+pub type Classify = Arc<dyn Fn(&io::Error) -> Option<DialError> + Send + Sync>;
+
 /// The way to the server.
 #[derive(Clone)]
 pub struct Route {
@@ -45,7 +48,7 @@ pub struct Route {
     pub dial: Dial,
     /// Tells an error of a connection that was up and that no further attempt can mend: in
     /// TLS 1.3 a refused client learns of it with its first read.
-    pub classify: Arc<dyn Fn(&io::Error) -> Option<DialError> + Send + Sync>,
+    pub classify: Classify,
 }
 
 impl std::fmt::Debug for Route {

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use barge_native::frame::{self, Frame, Lane, Tag};
 use barge_native::{Answer, Content, Control, Hello, Link};
+use barge_testkit::pair::Pair;
 use bytes::{Bytes, BytesMut};
 
 fn recordings() -> Vec<PathBuf> {
@@ -99,7 +99,7 @@ fn link_hears_the_same_messages_wherever_the_connection_is_cut_in_two_reads() {
 #[test]
 fn link_numbers_the_messages_of_each_lane() {
     for path in recordings() {
-        let now = Instant::now();
+        let now = Pair::new(0).now;
         let mut link = Link::new(64 << 20, 64 << 20, now);
         let mut counts = [0, 0];
         for (tag, payload) in frames(&std::fs::read(&path).unwrap()) {

@@ -14,7 +14,7 @@ use super::segment::OpenSegment;
 pub(super) struct TargetDir {
     pub(super) path: RelPath,
     /// The root, and directories opened again for redos, have none.
-    pub(super) parent: Option<Arc<TargetDir>>,
+    pub(super) parent: Option<Arc<Self>>,
     /// What it is to look like; `None` for one opened again, whose times are put back.
     pub(super) meta: Option<Meta>,
     state: Mutex<DirState>,

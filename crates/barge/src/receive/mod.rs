@@ -169,7 +169,7 @@ impl Receiver {
     pub(crate) fn lost(&self, why: String) {
         let finished = self.is_finished();
         self.over.store(true, Ordering::Release);
-        self.end((!finished).then(|| Error::Lost(why)), false);
+        self.end((!finished).then_some(Error::Lost(why)), false);
     }
 
     /// Whether all is durable and the sender has been told.

@@ -347,7 +347,7 @@ impl Reading<'_> {
         let mut at = run.start;
         while at < run.end {
             // Up to the next boundary of a block first, then whole blocks.
-            let ahead = if at % block == 0 {
+            let ahead = if at.is_multiple_of(block) {
                 buffer.len() as u64
             } else {
                 block - at % block

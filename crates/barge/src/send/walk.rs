@@ -19,7 +19,7 @@ const BATCH: usize = 512;
 /// A directory of the source: its way up to the root.
 #[derive(Debug)]
 pub(super) struct Place {
-    above: Option<(Arc<Place>, Name)>,
+    above: Option<(Arc<Self>, Name)>,
 }
 
 impl Place {
