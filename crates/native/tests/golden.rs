@@ -4,6 +4,8 @@
 //! Made by `cargo run -p barge --example record`. A recording is never edited, and never made
 //! anew for a version that has one.
 
+#![allow(clippy::unwrap_used, reason = "a test, in functions of its own too")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
