@@ -27,6 +27,7 @@ use crate::exit::Exit;
 use crate::progress::Screen;
 
 fn main() -> ExitCode {
+    end_on_panic();
     let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let screen = Screen::default();
     if let Err(error) = logging::init(cli.log_format, cli.level(), &screen) {
@@ -39,6 +40,15 @@ fn main() -> ExitCode {
         Exit::Usage
     });
     exit.code().into()
+}
+
+/// A thread that panics would leave a run that never ends: the process does, as after a kill.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(Exit::Internal.code().into());
+    }));
 }
 
 /// Does what is ordered. An error is one of usage or configuration.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use barge::{Monitor, RunEnd, Server, Stop};
 use barge_net::{AcceptError, Acceptor, Incoming, Listener, Role};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::admin::{self, Ready};
 use crate::cli::ServeArgs;
@@ -101,7 +101,7 @@ impl Agent {
                     let (acceptor, server) = (self.acceptor.clone(), Arc::clone(&self.server));
                     connections.spawn(serve_connection(incoming, acceptor, server));
                 }
-                Some(ended) = connections.join_next() => complain_of_panic(ended),
+                Some(_) = connections.join_next() => {}
                 (volume, end) = self.server.next_run() => {
                     let exit = words.say(&Ending::of_run(volume, end));
                     if self.once {
@@ -173,19 +173,9 @@ async fn serve_connection(incoming: Incoming, acceptor: Acceptor, server: Arc<Se
 
 /// Gives connections the time to say goodbye, so that no client takes the end for a cut.
 async fn let_end(mut connections: JoinSet<()>) {
-    let all = async {
-        while let Some(ended) = connections.join_next().await {
-            complain_of_panic(ended);
-        }
-    };
+    let all = async { while connections.join_next().await.is_some() {} };
     if timeout(GOODBYE, all).await.is_err() {
         debug!("connections still open are closed");
-    }
-}
-
-fn complain_of_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        error!(%error, "a connection ended in an internal error");
     }
 }
 

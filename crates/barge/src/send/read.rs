@@ -240,7 +240,9 @@ impl LargeFile {
         }
         reading.hole(bytes.end - at)?;
         // All ranges have been read: this one's end is the last word, so it waits for the proof.
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 && self.file.stat()? != self.before {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && !is_unchanged(&self.file.stat()?, &self.before)
+        {
             return Err(CHANGED);
         }
         let (file, digest) = (self.file_ref, reading.digest.finish());
@@ -419,7 +421,7 @@ fn bundle_len(indexes: &[u16], items: &[Item]) -> usize {
 fn read_whole(dir: &Dir, item: &Item, buffer: &mut Vec<u8>) -> Result<(), Stopped> {
     let (file, before) = open_unchanged(dir, item)?;
     buffer.resize(file_size(item) as usize, 0);
-    if file.read_at(buffer, 0)? < buffer.len() || file.stat()? != before {
+    if file.read_at(buffer, 0)? < buffer.len() || !is_unchanged(&file.stat()?, &before) {
         return Err(CHANGED);
     }
     Ok(())
@@ -436,6 +438,12 @@ fn open_unchanged(dir: &Dir, item: &Item) -> Result<(SourceFile, Stat), Stopped>
         return Err(CHANGED);
     }
     Ok((file, stat))
+}
+
+/// Whether nothing was written between two looks. The space a file takes may change by itself.
+fn is_unchanged(now: &Stat, before: &Stat) -> bool {
+    let look = |stat: &Stat| (stat.dev, stat.ino, stat.size, stat.mtime, stat.ctime);
+    look(now) == look(before)
 }
 
 /// Whether a further change could leave the same time: the kernel's clock for files ticks every

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use barge_fs::{Dir, Stat, StatKind, is_own_temporary};
+use barge_fs::{Dir, Names, Stat, StatKind, is_own_temporary};
 use barge_native::DirId;
 use barge_native::stripe::MAX_FILE;
 use barge_types::{Entry, Kind, Meta, Name, RelPath, Side, SkipRule};
@@ -55,8 +55,8 @@ impl Place {
 enum Task {
     /// List a directory.
     Directory(NewDir),
-    /// Look at some names of a large one.
-    Names(Arc<Listing>, Vec<Name>),
+    /// Go on with the names of a large one.
+    Rest(Arc<Listing>, Names),
 }
 
 /// A large directory that is being listed by several threads.
@@ -66,7 +66,7 @@ struct Listing {
     place: Arc<Place>,
     path: RelPath,
     dir: Dir,
-    /// Batches that have not been looked at, and one while names are read.
+    /// Batches of which the segment has not been sent, and one while names are read.
     left: AtomicUsize,
     clean: AtomicBool,
 }
@@ -78,13 +78,12 @@ impl Listing {
 }
 
 /// The tasks of all walkers. The last one in is the first one out, so that what waits is bounded
-/// by the depth of the tree and the width of the directories on the way.
+/// by the depth of the tree and not by the width of its directories.
 #[derive(Debug)]
 pub(super) struct Walk {
     sender: Arc<Sender>,
     tasks: Mutex<Tasks>,
     ready: Condvar,
-    walkers: usize,
 }
 
 #[derive(Debug)]
@@ -107,7 +106,6 @@ impl Walk {
             Error::Root { what, source }
         })?;
         sender.open_dir(RelPath::root(), Some(meta));
-        let walkers = crate::pool::workers();
         let tasks = Tasks {
             queue: VecDeque::from([Task::Directory((ROOT, Place::root()))]),
             busy: 0,
@@ -116,9 +114,8 @@ impl Walk {
             sender: Arc::clone(sender),
             tasks: Mutex::new(tasks),
             ready: Condvar::new(),
-            walkers,
         });
-        for _ in 0..walkers {
+        for _ in 0..crate::pool::workers() {
             let walk = Arc::clone(&walk);
             let start = std::thread::Builder::new().name("walk".to_owned());
             start
@@ -134,7 +131,7 @@ impl Walk {
             match task {
                 _ if self.sender.is_over() => {}
                 Task::Directory(dir) => self.directory(dir),
-                Task::Names(listing, names) => self.batch(&listing, names),
+                Task::Rest(listing, names) => self.rest(&listing, names),
             }
             self.done();
         }
@@ -189,33 +186,31 @@ impl Walk {
             left: AtomicUsize::new(1),
             clean: AtomicBool::new(true),
         });
-        let mut names = Vec::new();
         match listing.dir.names() {
-            Ok(listed) => {
-                for listed in listed {
-                    match listed {
-                        Ok(listed) => names.push(listed.name),
-                        Err(error) => self.incomplete(&listing, error),
-                    }
-                    if names.len() == BATCH {
-                        self.share(&listing, std::mem::take(&mut names));
-                    }
-                }
+            Ok(names) => self.rest(&listing, names),
+            Err(error) => {
+                self.incomplete(&listing, error);
+                self.batch(&listing, Vec::new());
             }
-            Err(error) => self.incomplete(&listing, error),
         }
-        self.batch(&listing, names);
     }
 
-    /// Leaves a batch to another walker, or looks at it when enough waits for them.
-    fn share(&self, listing: &Arc<Listing>, names: Vec<Name>) {
-        listing.left.fetch_add(1, Ordering::AcqRel);
-        let waiting = self.tasks().queue.len();
-        if waiting < 2 * self.walkers {
-            self.add([Task::Names(Arc::clone(listing), names)]);
-        } else {
-            self.batch(listing, names);
+    /// Looks at the next batch of names. What is behind it waits beneath the directories found in
+    /// it, for whoever is free, so that neither a wide directory nor a large one makes much wait.
+    fn rest(&self, listing: &Arc<Listing>, mut rest: Names) {
+        let (mut names, mut taken) = (Vec::new(), 0);
+        for listed in rest.by_ref().take(BATCH) {
+            taken += 1;
+            match listed {
+                Ok(listed) => names.push(listed.name),
+                Err(error) => self.incomplete(listing, error),
+            }
         }
+        if taken == BATCH {
+            listing.left.fetch_add(1, Ordering::AcqRel);
+            self.add([Task::Rest(Arc::clone(listing), rest)]);
+        }
+        self.batch(listing, names);
     }
 
     /// Looks at names and sends what they are. The last of a directory's batches to be through
