@@ -1,6 +1,6 @@
 //! The target side: compare, ask, write, verify, commit; then links, times, deletions.
 //!
-//! [`Receiver::deliver`] takes messages as they come and never blocks: it checks them against the
+//! A [`ReceiverSink`] takes messages as they come and never blocks: it checks them against the
 //! [`Inbox`] and queues jobs. A job works through one segment ([`compare`]), writes content
 //! ([`content`]), or finishes a directory ([`finish`]).
 
