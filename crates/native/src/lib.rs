@@ -78,7 +78,8 @@
 //! # Limits
 //!
 //! A frame [`MAX_PAYLOAD`]; windows 2 to 64 MiB; streams [`MAX_STREAMS`]; entries a segment
-//! [`MAX_ITEMS`]; a file [`stripe::MAX_FILE`]; block sums of all signatures in hand
+//! [`MAX_ITEMS`]; directories named and not listed [`receiver::MAX_OPEN_DIRS`]; a file
+//! [`stripe::MAX_FILE`]; block sums of all signatures in hand
 //! [`MAX_SIGNATURE_BLOCKS`]. What exceeds them is refused before memory is taken.
 
 pub mod content;

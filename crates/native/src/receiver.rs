@@ -39,11 +39,17 @@ impl<D: Clone> Inbox<D> {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::Order`] when its number is not the next, or the list has ended.
+    /// [`ProtocolError`] when its number is not the next, the list has ended, or more than
+    /// [`MAX_OPEN_DIRS`] wait for their last segment.
     pub fn declare(&mut self, id: DirId, dir: D) -> Result<(), ProtocolError> {
         if self.ended || id.0 != self.next_dir {
             return Err(ProtocolError::Order("a directory"));
         }
+        crate::cursor::within(
+            "open directories",
+            self.dirs.len() as u64 + 1,
+            MAX_OPEN_DIRS,
+        )?;
         self.next_dir += 1;
         self.dirs.insert(id, dir);
         Ok(())
@@ -107,6 +113,10 @@ impl<D: Clone> Inbox<D> {
         Ok(())
     }
 }
+
+/// The most directories that may be named and not listed to their end. A sender goes deep before
+/// wide, and keeps some hundred a level waiting.
+pub const MAX_OPEN_DIRS: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
