@@ -56,6 +56,13 @@ pub(crate) struct Credit {
     weight: u64,
 }
 
+impl Credit {
+    /// Whether the message came on `stream`.
+    pub(crate) fn is_of(&self, stream: &Arc<SessionStream>) -> bool {
+        Arc::ptr_eq(&self.stream, stream)
+    }
+}
+
 impl Drop for Credit {
     fn drop(&mut self) {
         self.stream.lock().consumed(self.lane, self.weight);
@@ -302,8 +309,13 @@ impl SessionStream {
             return Err(stalled(stall));
         }
         if let Some(frame) = frame {
-            writer.write_all(&frame.head).await?;
-            writer.flush().await?;
+            let write = async {
+                writer.write_all(&frame.head).await?;
+                writer.flush().await
+            };
+            tokio::time::timeout(stall, write)
+                .await
+                .map_err(|_| stalled(stall))??;
         }
         Ok(())
     }

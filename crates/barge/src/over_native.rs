@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use barge_delta::Seed;
 use barge_fs::Root;
@@ -231,6 +231,9 @@ impl Client {
                 Err(Refused::Forgotten) => return Err(NoConnection::Forgotten),
                 Err(Refused::Final(error)) => return Err(NoConnection::Final(error)),
                 Err(Refused::Weather(text)) => text,
+                // A begin whose answer was lost: the run in the way is our own, and will give way.
+                Err(Refused::Busy(text)) if tries.failed > 0 => text,
+                Err(Refused::Busy(text)) => return Err(NoConnection::Final(Error::Refused(text))),
             };
             tries.wait(&error).await?;
         }
@@ -320,6 +323,7 @@ impl Tries {
 enum Refused {
     Final(Error),
     Forgotten,
+    Busy(String),
     Weather(String),
 }
 
@@ -341,7 +345,8 @@ impl From<Refusal> for Refused {
             RefusalCode::UnknownSession => Self::Forgotten,
             RefusalCode::Draining => Self::Weather(refusal.text),
             RefusalCode::Version => Self::Final(Error::Version(refusal.text)),
-            RefusalCode::UnknownVolume | RefusalCode::Busy | RefusalCode::Unwritable => {
+            RefusalCode::Busy => Self::Busy(refusal.text),
+            RefusalCode::UnknownVolume | RefusalCode::Unwritable => {
                 Self::Final(Error::Refused(refusal.text))
             }
         }
@@ -395,7 +400,7 @@ impl Keeper {
     /// Drives one connection. Returns whether another one is needed; a connection that brought
     /// nothing counts as a failed attempt.
     async fn drive_on(&self, greeted: Greeted, tries: &mut Tries) -> Result<bool, NoConnection> {
-        let before = self.stream.progress();
+        let (before, begun) = (self.stream.progress(), Instant::now());
         let error = match self.drive(greeted).await {
             ConnectionEnd::Closed => return Ok(false),
             ConnectionEnd::Protocol(error) => return Err(NoConnection::Final(error.into())),
@@ -405,12 +410,15 @@ impl Keeper {
         };
         tracing::debug!(stream = self.index, %error, "connection lost, dialing again");
         self.client.monitor.counters.reconnects.add(1);
-        if self.stream.progress() > before {
+        if self.stream.progress() > before || begun.elapsed() > GOOD_WHILE {
             *tries = Tries::new(self.client.options.retries);
-        } else {
-            tries.wait(&error.to_string()).await?;
+            return Ok(true);
         }
-        Ok(true)
+        let error = error.to_string();
+        tokio::select! {
+            waited = tries.wait(&error) => waited.map(|()| true),
+            () = self.stream.closed() => Ok(false),
+        }
     }
 
     async fn drive(&self, greeted: Greeted) -> ConnectionEnd {
@@ -495,6 +503,9 @@ pub(crate) const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the last message of a session may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A connection that was up for so long was good, even if nothing had to be said on it.
+const GOOD_WHILE: Duration = Duration::from_secs(10);
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use barge_delta::Seed;
 use barge_fs::{BeginError, Root};
@@ -27,8 +27,12 @@ use crate::run::{Clock, RunEnd};
 /// tries with its default number of retries.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// The same when all is durable, and only the client's goodbye is missing.
-const GOODBYE_GRACE: Duration = Duration::from_secs(5);
+/// How long the client's goodbye may take when all is durable: longer than it waits between two
+/// attempts to connect.
+const GOODBYE_GRACE: Duration = Duration::from_secs(60);
+
+/// How often a session's connections are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Writes volumes from accepted connections.
 #[derive(Debug)]
@@ -59,8 +63,6 @@ struct Session {
     receiver: Arc<Receiver>,
     seed: u64,
     connections: AtomicUsize,
-    /// Signalled when a connection comes or goes.
-    changed: Notify,
     /// A successor has taken its place: it ended without being a run of its own.
     superseded: AtomicBool,
     /// Set and signalled when nothing of it is left.
@@ -72,6 +74,8 @@ struct Session {
 #[derive(Debug)]
 struct Slot {
     stream: Arc<SessionStream>,
+    /// The number of its newest connection.
+    newest: AtomicU64,
     /// Held by the task that drives its connection.
     driver: AsyncMutex<()>,
     /// Tells that task to make way for a newer connection.
@@ -153,13 +157,15 @@ impl Server {
     /// Returns when all have ended.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        let mut sessions = Vec::new();
         for volume in self.volumes.values() {
-            let session = volume.active.lock().await.clone();
-            if let Some(session) = session {
-                let why = Error::Interrupted("the server was told to stop".to_owned());
-                session.receiver.abort(AbortCode::Interrupted, why);
-                session.wait_until_gone().await;
+            if let Some(session) = volume.active.lock().await.clone() {
+                session.receiver.interrupt();
+                sessions.push(session);
             }
+        }
+        for session in sessions {
+            session.wait_until_gone().await;
         }
     }
 
@@ -206,6 +212,7 @@ impl Server {
                         text,
                     });
                 };
+                session.connections.fetch_add(1, Ordering::AcqRel);
                 session
                     .drive(self, connection, input, stream, received)
                     .await;
@@ -222,13 +229,6 @@ impl Server {
         order: Order,
         window: u32,
     ) -> Result<Arc<Session>, Refusal> {
-        if self.draining.load(Ordering::Acquire) {
-            let text = "the server is shutting down".to_owned();
-            return Err(Refusal {
-                code: RefusalCode::Draining,
-                text,
-            });
-        }
         let Some(volume) = self.volumes.get(name) else {
             let text = format!("the server has no volume {name:?}");
             return Err(Refusal {
@@ -237,6 +237,9 @@ impl Server {
             });
         };
         let mut active = volume.active.lock().await;
+        if self.draining.load(Ordering::Acquire) {
+            return Err(draining());
+        }
         if let Some(session) = active.take() {
             if session.connections.load(Ordering::Acquire) > 0 && !session.receiver.is_over() {
                 *active = Some(session);
@@ -301,6 +304,7 @@ impl Server {
         let streams: Vec<_> = (0..streams).map(|_| SessionStream::new(window)).collect();
         let slot = |stream: &Arc<SessionStream>| Slot {
             stream: Arc::clone(stream),
+            newest: AtomicU64::new(0),
             driver: AsyncMutex::default(),
             make_way: Notify::new(),
         };
@@ -323,8 +327,8 @@ impl Server {
             slots,
             receiver,
             seed,
-            connections: AtomicUsize::new(0),
-            changed: Notify::new(),
+            // The one that founds it.
+            connections: AtomicUsize::new(1),
             superseded: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             gone_signal: Notify::new(),
@@ -386,7 +390,7 @@ impl Server {
 }
 
 impl Session {
-    /// Drives one connection of one stream; an older connection of it makes way.
+    /// Drives one connection of one stream, which has been counted.
     async fn drive(
         &self,
         server: &Server,
@@ -396,31 +400,54 @@ impl Session {
         peer_received: Received,
     ) {
         let slot = &self.slots[usize::from(stream)];
-        slot.make_way.notify_waiters();
-        let _driver = slot.driver.lock().await;
-        if let Err(error) = slot.stream.resume(peer_received) {
-            return self.receiver.abort(AbortCode::Protocol, error.into());
-        }
-        let frame = Answer::Welcome(self.welcome(slot.stream.received())).encode();
-        if connection.write_all(&frame.head).await.is_err() || connection.flush().await.is_err() {
-            return;
-        }
-        self.connections.fetch_add(1, Ordering::AcqRel);
-        server.monitor.counters.connections.add(1);
-        self.changed.notify_waiters();
-        let sink = ReceiverSink(Arc::clone(&self.receiver));
-        let input = std::mem::take(input);
-        let end = tokio::select! {
-            end = slot.stream.drive(connection, input, &sink, server.stall_timeout, &server.monitor) => end,
-            () = slot.make_way.notified() => ConnectionEnd::Closed,
-        };
+        let end = self
+            .drive_newest(slot, server, connection, input, peer_received)
+            .await;
+        self.connections.fetch_sub(1, Ordering::AcqRel);
         tracing::debug!(stream, ?end, "a connection ended");
         if let ConnectionEnd::Protocol(error) = end {
             self.receiver.abort(AbortCode::Protocol, error.into());
         }
-        server.monitor.counters.connections.sub(1);
-        self.connections.fetch_sub(1, Ordering::AcqRel);
-        self.changed.notify_waiters();
+    }
+
+    /// Takes a stream over from its older connection, and makes way for a newer one.
+    async fn drive_newest(
+        &self,
+        slot: &Slot,
+        server: &Server,
+        connection: &mut impl Stream,
+        input: &mut BytesMut,
+        peer_received: Received,
+    ) -> ConnectionEnd {
+        let number = slot.newest.fetch_add(1, Ordering::AcqRel) + 1;
+        slot.make_way.notify_waiters();
+        let _driver = slot.driver.lock().await;
+        let mut make_way = std::pin::pin!(slot.make_way.notified());
+        make_way.as_mut().enable();
+        let is_old = slot.newest.load(Ordering::Acquire) != number;
+        // A hello that was long on its way knows less than we were told since: it is no proof of
+        // anything, and its connection is none to go on with.
+        if is_old || slot.stream.resume(peer_received).is_err() {
+            return ConnectionEnd::Closed;
+        }
+        let frame = Answer::Welcome(self.welcome(slot.stream.received())).encode();
+        let answered = async {
+            connection.write_all(&frame.head).await?;
+            connection.flush().await
+        };
+        if let Err(error) = answered.await {
+            return ConnectionEnd::Lost(error);
+        }
+        let connections = &server.monitor.counters.connections;
+        connections.add(1);
+        let sink = ReceiverSink(Arc::clone(&self.receiver));
+        let (input, stall) = (std::mem::take(input), server.stall_timeout);
+        let end = tokio::select! {
+            end = slot.stream.drive(connection, input, &sink, stall, &server.monitor) => end,
+            () = make_way => ConnectionEnd::Closed,
+        };
+        connections.sub(1);
+        end
     }
 
     fn welcome(&self, received: Received) -> Welcome {
@@ -436,16 +463,21 @@ impl Session {
         }
     }
 
-    /// Waits until no connection has been up for so long that none will come.
+    /// Waits until no connection has been up for so long that none will come, or the goodbye of a
+    /// run that is through for so long that it will not.
     async fn abandoned(&self) {
+        let (mut connected, mut finished) = (Instant::now(), None);
         loop {
-            let changed = self.changed.notified();
-            let grace = match self.connections.load(Ordering::Acquire) {
-                0 if self.receiver.is_finished() => GOODBYE_GRACE,
-                0 => GRACE,
-                _ => Duration::MAX,
-            };
-            if tokio::time::timeout(grace, changed).await.is_err() {
+            tokio::time::sleep(LOOK).await;
+            let now = Instant::now();
+            if self.connections.load(Ordering::Acquire) > 0 {
+                connected = now;
+            }
+            if self.receiver.is_finished() {
+                finished.get_or_insert(now);
+            }
+            let silent = finished.is_some_and(|since| now - since > GOODBYE_GRACE);
+            if silent || now - connected > GRACE {
                 return;
             }
         }
@@ -456,6 +488,14 @@ impl Session {
         if !self.gone.load(Ordering::Acquire) {
             gone.await;
         }
+    }
+}
+
+fn draining() -> Refusal {
+    let text = "the server is shutting down".to_owned();
+    Refusal {
+        code: RefusalCode::Draining,
+        text,
     }
 }
 

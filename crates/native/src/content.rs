@@ -90,7 +90,8 @@ pub enum Content {
         file: FileRef,
         /// Which range of it.
         range: u32,
-        /// Digest of the range: of each piece its offset in the file and its bytes, holes left out.
+        /// Digest of the range: of each run of data between holes its offset in the file (`u64`)
+        /// and its bytes; XXH3-128 with the session's seed.
         digest: u128,
     },
     /// A file is not given.
@@ -258,9 +259,9 @@ impl Content {
             }
             Tag::Unsent => {
                 let file = file_ref(&mut fields)?;
-                let why = match fields.u8("a reason")? {
-                    0 => Unsent::Changed,
-                    _ => Unsent::Failed(failure(&mut fields)?),
+                let why = match fields.flag("a reason")? {
+                    false => Unsent::Changed,
+                    true => Unsent::Failed(failure(&mut fields)?),
                 };
                 Self::Unsent { file, why }
             }
@@ -268,7 +269,7 @@ impl Content {
                 file: file_ref(&mut fields)?,
                 basis_len: fields.u64("a basis")?,
                 block_len: fields.u32("a block length")?,
-                in_place: fields.u8("a flag")? != 0,
+                in_place: fields.flag("a flag")?,
             },
             Tag::SignatureEnd => Self::SignatureEnd {
                 file: file_ref(&mut fields)?,

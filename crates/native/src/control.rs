@@ -20,7 +20,8 @@ pub const MAX_ITEMS: usize = 4096;
 /// The most bytes one entry may take on the wire: what is longer cannot be sent.
 pub const MAX_ITEM: usize = MAX_PAYLOAD - 64;
 
-const MAX_ATTRIBUTES: usize = 1024;
+/// The most extended attributes one entry may have.
+pub const MAX_ATTRIBUTES: usize = 1024;
 const MAX_VALUE: usize = 64 << 10;
 const MAX_TARGET: usize = 4095;
 const MAX_OP: usize = 64;
@@ -105,6 +106,8 @@ pub enum AbortCode {
     Protocol = 3,
     /// Something else failed at this side.
     Failed = 4,
+    /// A stream could not be connected again: a successor may go on.
+    Lost = 5,
 }
 
 /// A message of the control lane.
@@ -252,9 +255,9 @@ impl Control {
             Tag::Open => {
                 let dir = DirId(fields.varint("a directory", u64::MAX)?);
                 let path = path(fields)?;
-                let meta = match fields.u8("a flag")? {
-                    0 => None,
-                    _ => Some(meta(fields, &mut Previous::default(), META_ALL)?),
+                let meta = match fields.flag("a flag")? {
+                    false => None,
+                    true => Some(meta(fields, &mut Previous::default(), META_ALL)?),
                 };
                 Self::Open { dir, path, meta }
             }
@@ -731,6 +734,7 @@ fn abort_code(code: u8) -> Result<AbortCode, ProtocolError> {
         2 => AbortCode::Interrupted,
         3 => AbortCode::Protocol,
         4 => AbortCode::Failed,
+        5 => AbortCode::Lost,
         value => {
             return Err(ProtocolError::Unknown {
                 what: "an abort's code",
@@ -774,7 +778,7 @@ fn tally_fields(tally: &mut Tally) -> [&mut u64; 12] {
 }
 
 /// The first `limit` bytes of `text`, whole characters only.
-fn truncated(text: &str, limit: usize) -> &[u8] {
+pub(crate) fn truncated(text: &str, limit: usize) -> &[u8] {
     &text.as_bytes()[..text.floor_char_boundary(limit)]
 }
 

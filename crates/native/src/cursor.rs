@@ -23,6 +23,18 @@ impl Reader {
             .map_err(|_| ProtocolError::Truncated(what))
     }
 
+    /// 0 or 1.
+    pub(crate) fn flag(&mut self, what: &'static str) -> Result<bool, ProtocolError> {
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(ProtocolError::Unknown {
+                what,
+                value: value.into(),
+            }),
+        }
+    }
+
     pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, ProtocolError> {
         self.0
             .try_get_u16_le()

@@ -336,7 +336,7 @@ impl Answer {
             }
             Self::Refused(refusal) => {
                 out.put_u8(refusal.code as u8);
-                out.put_counted(refusal.text.as_bytes());
+                out.put_counted(crate::control::truncated(&refusal.text, MAX_TEXT));
                 Frame::new(Tag::Refused, &out)
             }
         }

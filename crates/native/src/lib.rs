@@ -97,8 +97,8 @@ pub use content::{
     BundleEncoder, Content, FileRef, MAX_BUNDLED, MAX_LITERAL, MAX_SUMS, Record, Unsent,
 };
 pub use control::{
-    AbortCode, Control, DirId, Ending, Item, LinkGroup, MAX_ITEM, MAX_ITEMS, Segment,
-    SegmentEncoder, SegmentId, Tie, item_len,
+    AbortCode, Control, DirId, Ending, Item, LinkGroup, MAX_ATTRIBUTES, MAX_ITEM, MAX_ITEMS,
+    Segment, SegmentEncoder, SegmentId, Tie, item_len,
 };
 pub use error::ProtocolError;
 pub use frame::{Frame, Lane, MAX_PAYLOAD, Tag};

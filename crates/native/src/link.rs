@@ -60,7 +60,8 @@ struct LaneState {
     received: u64,
     received_bytes: u64,
     consumed_bytes: u64,
-    acked: (u64, u64),
+    /// Bytes that the peer was told are consumed, and are received.
+    acked_consumed: u64,
     acked_bytes: u64,
 }
 
@@ -75,11 +76,6 @@ impl Link {
             last_heard: now,
             urgent: false,
         }
-    }
-
-    /// Learns the peer's window, which its answer to our hello names.
-    pub fn set_peer_window(&mut self, peer_window: u64) {
-        self.peer_window = peer_window;
     }
 
     /// Whether the data lane's window has room for a further message.
@@ -161,12 +157,22 @@ impl Link {
     /// [`ProtocolError::Order`] when the peer claims what was not sent, or has forgotten what it
     /// acknowledged.
     pub fn resume(&mut self, peer_received: Received, now: Instant) -> Result<(), ProtocolError> {
+        if self
+            .lanes
+            .iter()
+            .zip(peer_received)
+            .any(|(lane, received)| !lane.may_forget(received))
+        {
+            return Err(ProtocolError::Order("an acknowledgement"));
+        }
         (self.last_heard, self.last_sent) = (now, now);
         for (lane, received) in self.lanes.iter_mut().zip(peer_received) {
             lane.forget_received(received)?;
             while let Some(frame) = lane.sent.pop_back() {
                 lane.queued.push_front(frame);
             }
+            // What was acknowledged last may have been lost with the connection: say it again.
+            (lane.acked_consumed, lane.acked_bytes) = (0, 0);
         }
         Ok(())
     }
@@ -198,7 +204,7 @@ impl Link {
             return None;
         };
         let lane = &mut self.lanes[which];
-        lane.acked = (lane.received, lane.consumed_bytes);
+        lane.acked_consumed = lane.consumed_bytes;
         lane.acked_bytes = lane.received_bytes;
         let mut fields = BytesMut::new();
         fields.put_u8(which as u8);
@@ -256,20 +262,23 @@ impl LaneState {
     /// Bytes received or consumed that the peer has not been told of.
     fn unsaid(&self) -> u64 {
         let received = self.received_bytes - self.acked_bytes;
-        received.max(self.consumed_bytes - self.acked.1)
+        received.max(self.consumed_bytes - self.acked_consumed)
+    }
+
+    /// Whether the peer can have received `received` messages, and said so never before.
+    fn may_forget(&self, received: u64) -> bool {
+        let count = received.checked_sub(self.first_sent).map(usize::try_from);
+        matches!(count, Some(Ok(count)) if count <= self.sent.len())
     }
 
     /// Drops what the peer has received: its first `received` messages.
     fn forget_received(&mut self, received: u64) -> Result<(), ProtocolError> {
-        let count = received.checked_sub(self.first_sent).map(usize::try_from);
-        match count {
-            Some(Ok(count)) if count <= self.sent.len() => {
-                self.sent.drain(..count);
-                self.first_sent = received;
-                Ok(())
-            }
-            _ => Err(ProtocolError::Order("an acknowledgement")),
+        if !self.may_forget(received) {
+            return Err(ProtocolError::Order("an acknowledgement"));
         }
+        self.sent.drain(..(received - self.first_sent) as usize);
+        self.first_sent = received;
+        Ok(())
     }
 }
 

@@ -91,6 +91,35 @@ fn window_closes_when_nothing_is_consumed_and_opens_again_with_it() {
 }
 
 #[test]
+fn window_opens_after_a_cut_in_which_its_acknowledgements_were_lost() {
+    let mut pair = Pair::new(WINDOW);
+    pair.ends[1].consumes = false;
+    let chunk = Bytes::from(vec![0; 256 << 10]);
+    while pair.ends[0].link.has_room() {
+        pair.ends[0].link.push(
+            Lane::Data,
+            Frame::with_body(Tag::Literal, &[], chunk.clone()),
+        );
+    }
+    pair.run().unwrap();
+    let weights: u64 = pair.ends[1]
+        .heard
+        .iter()
+        .map(|(_, _, weight)| *weight)
+        .sum();
+    pair.ends[1].link.consumed(Lane::Data, weights);
+    let now = pair.now;
+    while pair.ends[1].link.poll_transmit(now).is_some() {}
+    while pair.ends[1].link.poll_tick(now).is_some() {}
+    assert!(!pair.ends[0].link.has_room(), "they were lost");
+    let received = [0, 1].map(|end: usize| pair.ends[end].link.received());
+    pair.ends[0].link.resume(received[1], now).unwrap();
+    pair.ends[1].link.resume(received[0], now).unwrap();
+    pair.run().unwrap();
+    assert!(pair.ends[0].link.has_room());
+}
+
+#[test]
 fn data_beyond_the_window_is_refused() {
     let mut pair = Pair::new(WINDOW);
     pair.ends[1].consumes = false;

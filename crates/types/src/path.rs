@@ -7,6 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 /// The longest name of one directory entry, in bytes (`NAME_MAX`, `<linux/limits.h>`).
 pub const MAX_NAME: usize = 255;
 
+/// The longest path that is carried, in bytes, and the most names in one.
+const MAX_PATH: usize = 128 << 10;
+const MAX_NAMES: usize = 4096;
+
 /// Why bytes are not a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,6 +104,12 @@ impl RelPath {
         }
         bytes.extend_from_slice(name.as_bytes());
         Self(bytes)
+    }
+
+    /// Whether the path is longer or deeper than any that is carried: 128 KiB, 4096 names.
+    pub fn is_too_deep(&self) -> bool {
+        let names = || self.0.iter().filter(|&&byte| byte == b'/').count() + 1;
+        self.0.len() > MAX_PATH || (self.0.len() > MAX_NAMES && names() > MAX_NAMES)
     }
 
     /// The directory and the name in it; `None` for the root.

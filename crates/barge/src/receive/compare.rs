@@ -8,9 +8,10 @@ use barge_types::{Changes, Class, Entry, Failure, Kind, Name, Outcome, RelPath, 
 
 use super::Receiver;
 use super::dirs::{ReadyDir, Stage, TargetDir, name_hash};
-use super::file::{Basis, TargetFile};
+use super::file::TargetFile;
 use super::links::{Lead, MadeLeader};
 use super::segment::OpenSegment;
+use super::signature::Origin;
 use crate::plan::{Existing, Plan, differences, plan};
 
 /// Smaller files are sent whole: a signature and an answer cost as much.
@@ -172,7 +173,7 @@ impl Receiver {
     }
 
     /// Removes what stands in the way of an entry of another kind.
-    fn make_way(
+    pub(super) fn make_way(
         &self,
         ready: &ReadyDir,
         path: &RelPath,
@@ -428,62 +429,91 @@ impl At<'_> {
         let Some(ready) = self.ready else {
             return Step::End(Receiver::refusal("no directory", Class::Vanished));
         };
-        if let Some(stat) = existing.filter(|stat| stat.kind == StatKind::Directory)
-            && let Err(ending) = self.make_way(ready, index, &stat)
+        let in_the_way = existing.filter(|stat| stat.kind == StatKind::Directory);
+        if size == 0 {
+            return Step::End(self.transfer_nothing(ready, index, existed, in_the_way, changes));
+        }
+        if in_the_way.is_some()
+            && let Err(ending) = self.may_make_way(ready, &item.entry.name)
         {
             return Step::End(ending);
         }
-        if size == 0 {
-            let made = match self.make(ready, &item.entry, existed) {
-                Ok(applied) => self.receiver.settled(&applied, Outcome::Updated(changes)),
-                Err(error) => self.receiver.not_made(error, !existed),
-            };
-            return Step::End(made);
-        }
+        let file = TargetFile::new(existed, changes, in_the_way);
         let old = existing.filter(|stat| stat.kind == StatKind::File);
-        match self.basis(ready, &item.entry.name, size, old) {
-            Ok(Basis::None) => Step::Want(TargetFile::new(existed, changes, Basis::None, 0)),
-            Ok(basis) => {
+        match self.origin(ready, &item.entry.name, size, old) {
+            Ok(None) => Step::Want(file),
+            Ok(Some((origin, basis_len))) => {
                 self.receiver
-                    .sign(self.segment, index, existed, changes, basis);
+                    .sign(self.segment, index, file, origin, basis_len);
                 Step::Under
             }
             Err(error) => Step::End(self.receiver.failed(error)),
         }
     }
 
-    /// What a file can be rebuilt from: what a killed run left of it, or its older content.
-    fn basis(
+    /// A file that has become empty needs no content.
+    fn transfer_nothing(
+        &self,
+        ready: &ReadyDir,
+        index: u16,
+        existed: bool,
+        in_the_way: Option<Stat>,
+        changes: Changes,
+    ) -> Ending {
+        if let Some(stat) = in_the_way
+            && let Err(ending) = self.make_way(ready, index, &stat)
+        {
+            return ending;
+        }
+        match self.make(ready, &self.item(index).entry, existed) {
+            Ok(applied) => self.receiver.settled(&applied, Outcome::Updated(changes)),
+            Err(error) => self.receiver.not_made(error, !existed),
+        }
+    }
+
+    /// Refuses early what [`Receiver::make_way`] would refuse when the content is there: until
+    /// then the directory in the way stays.
+    fn may_make_way(&self, ready: &ReadyDir, name: &Name) -> Result<(), Ending> {
+        if self.receiver.order.delete {
+            return Ok(());
+        }
+        let first = ready
+            .dir
+            .open_dir(name)
+            .and_then(|dir| dir.names())
+            .map(|mut names| names.next());
+        match first {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(Receiver::refusal(IN_THE_WAY, Class::Unsupported)),
+            Err(error) => Err(self.receiver.failed(error)),
+        }
+    }
+
+    /// What a file can be rebuilt from, and how long that is: what a killed run left of it, or its
+    /// older content.
+    fn origin(
         &self,
         ready: &ReadyDir,
         name: &Name,
         size: u64,
         old: Option<Stat>,
-    ) -> Result<Basis, barge_fs::Error> {
+    ) -> Result<Option<(Origin, u64)>, barge_fs::Error> {
         let order = &self.receiver.order;
         // A file of several names stays as it is under those that are not to change.
-        if order.inplace && old.is_some_and(|stat| stat.links == 1) {
-            return ready.dir.open_in_place(name).map(Basis::InPlace);
+        if let Some(old) = old.filter(|stat| order.inplace && stat.links == 1) {
+            return Ok(Some((Origin::InPlace, old.size)));
         }
         if order.whole_file {
-            return Ok(Basis::None);
+            return Ok(None);
         }
         if self.receiver.unclean
             && size > MAX_BUNDLED as u64
-            && let Some(staged) = ready.dir.stage_resume(name)?
+            && let Some(leftover) = ready.dir.find(&barge_fs::temporary_name(name))?
         {
-            return Ok(Basis::InPlace(staged));
+            return Ok(Some((Origin::Leftover, leftover.size)));
         }
-        match old {
-            Some(stat) if stat.size >= DELTA_MIN && size >= DELTA_MIN => {
-                match ready.dir.open_file(name) {
-                    Ok(file) => Ok(Basis::Old(file)),
-                    // Ours to replace all the same.
-                    Err(_) => Ok(Basis::None),
-                }
-            }
-            _ => Ok(Basis::None),
-        }
+        let old = old.filter(|stat| stat.size >= DELTA_MIN && size >= DELTA_MIN);
+        Ok(old.map(|stat| (Origin::Old, stat.size)))
     }
 
     /// Under `--checksum`: a file of the same size, whose digest decides.

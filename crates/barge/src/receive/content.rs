@@ -81,7 +81,7 @@ impl Receiver {
         if self.is_over() {
             return;
         }
-        let Work::Waiting(basis) = target.over() else {
+        let Work::Waiting(basis) = target.take_work() else {
             return self.protocol_error(ProtocolError::Order("a file"));
         };
         let Kind::File { size } = segment.items[usize::from(*index)].entry.kind else {
@@ -200,7 +200,7 @@ impl Receiver {
     }
 
     fn complete(self: &Arc<Self>, segment: &Arc<OpenSegment>, index: u16, target: &TargetFile) {
-        let Work::Writing(writing) = target.over() else {
+        let Work::Writing(writing) = target.take_work() else {
             return;
         };
         self.state().tally.bytes_matched += writing.matched;
@@ -220,6 +220,12 @@ impl Receiver {
             .get()
             .expect("content is asked for once its directory is open");
         let meta = &segment.items[usize::from(index)].entry.meta;
+        let name = &segment.items[usize::from(index)].entry.name;
+        if let Some(stat) = &target.in_the_way
+            && let Err(ending) = self.make_way(ready, &segment.path(index), name, stat)
+        {
+            return ending;
+        }
         let new = !target.existed;
         let has_attributes = ready.inherits_acl || self.order.inplace;
         match staged.commit(&ready.dir, meta, &self.keep, has_attributes, new) {
@@ -251,7 +257,7 @@ impl Receiver {
         target: &TargetFile,
         ending: Ending,
     ) {
-        if let Work::Over = target.over() {
+        if let Work::Over = target.take_work() {
             // It has ended, unless opening it failed: then nothing else will end it.
             if segment.wanted(index).is_none() {
                 return;
@@ -260,7 +266,7 @@ impl Receiver {
         self.end_file(segment, index, target, ending);
     }
 
-    fn end_file(
+    pub(super) fn end_file(
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         index: u16,
@@ -268,8 +274,6 @@ impl Receiver {
         ending: Ending,
     ) {
         self.end_entry(segment, index, ending);
-        if target.blocks > 0 {
-            self.signature_ended(target.blocks);
-        }
+        self.let_go(target);
     }
 }

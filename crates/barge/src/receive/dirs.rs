@@ -102,7 +102,7 @@ impl TargetDir {
 
     /// A directory that was through, and holds entries that are listed again.
     pub(super) fn reopened(path: RelPath) -> Arc<Self> {
-        Self::new(path, None, None, Stage::Ready { fresh: false })
+        Self::new(path, None, None, Stage::Unmade)
     }
 
     fn new(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use barge_delta::{Digest, Seed};
-use barge_fs::{Dir, SourceFile, Staged};
+use barge_fs::{Dir, SourceFile, Staged, Stat};
 use barge_native::ProtocolError;
 use barge_native::stripe::{Coverage, RangeCursor};
 use barge_types::{Changes, Name};
@@ -21,8 +21,10 @@ pub(super) struct TargetFile {
     pub(super) changes: Changes,
     /// Its pieces are written one after the other.
     pub(super) strand: Arc<Strand>,
-    /// Block sums under way for it.
-    pub(super) blocks: u32,
+    /// A directory that is to make way for it.
+    pub(super) in_the_way: Option<Stat>,
+    /// Block sums under way for it, while it is in hand.
+    in_hand: Mutex<Option<u32>>,
     work: Mutex<Work>,
 }
 
@@ -72,14 +74,35 @@ impl From<ProtocolError> for Trouble {
 }
 
 impl TargetFile {
-    pub(super) fn new(existed: bool, changes: Changes, basis: Basis, blocks: u32) -> Self {
-        let work = Mutex::new(Work::Waiting(basis));
+    pub(super) fn new(existed: bool, changes: Changes, in_the_way: Option<Stat>) -> Self {
         Self {
             existed,
             changes,
             strand: Arc::default(),
-            blocks,
-            work,
+            in_the_way,
+            in_hand: Mutex::default(),
+            work: Mutex::new(Work::Waiting(Basis::None)),
+        }
+    }
+
+    /// Notes that `blocks` block sums are under way for it.
+    pub(super) fn take_in_hand(&self, blocks: u32) {
+        *self.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some(blocks);
+    }
+
+    /// How many are, if it is in hand; it is not any more.
+    pub(super) fn let_go(&self) -> Option<u32> {
+        self.in_hand
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Gives it a basis, if nothing of it has come.
+    pub(super) fn use_basis(&self, basis: Basis) {
+        let mut work = self.work();
+        if matches!(*work, Work::Waiting(_)) {
+            *work = Work::Waiting(basis);
         }
     }
 
@@ -87,8 +110,8 @@ impl TargetFile {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the work on it; what was written is dropped with the returned value.
-    pub(super) fn over(&self) -> Work {
+    /// Takes the work on it; what was written is dropped with the returned value.
+    pub(super) fn take_work(&self) -> Work {
         std::mem::replace(&mut *self.work(), Work::Over)
     }
 }
@@ -98,6 +121,8 @@ impl TargetFile {
 pub(super) struct Writing {
     pub(super) staged: Staged,
     basis: Option<SourceFile>,
+    /// It had content when it was opened.
+    in_place: bool,
     size: u64,
     ranges: HashMap<u32, OpenRange>,
     coverage: Coverage,
@@ -121,6 +146,7 @@ impl Writing {
         basis: Basis,
         seed: Seed,
     ) -> Result<Self, barge_fs::Error> {
+        let in_place = matches!(basis, Basis::InPlace(_));
         let (staged, basis) = match basis {
             Basis::None => (dir.stage(name)?, None),
             Basis::Old(basis) => (dir.stage(name)?, Some(basis)),
@@ -131,6 +157,7 @@ impl Writing {
         Ok(Self {
             staged,
             basis,
+            in_place,
             size,
             ranges,
             coverage,
@@ -191,8 +218,8 @@ impl Writing {
         let open = self.range(range)?;
         let offset = open.cursor.take(len)?;
         open.digest.end_run();
-        // A new file is a hole where nothing was written; one that is written in place is not.
-        if self.basis.is_none() {
+        // A new file is a hole where nothing was written.
+        if self.in_place {
             self.staged.punch(offset, len)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use barge_fs::{Dir, RUN_MARKER, Removal, RunLock, Stat, StatKind, is_own_temporary};
 use barge_native::{AbortCode, Control};
-use barge_types::{Changes, Meta, Name, Outcome, RelPath, Side};
+use barge_types::{Changes, Meta, Name, Outcome, RelPath};
 
 use super::dirs::{ReadyDir, Stage, TargetDir, name_hash};
 use super::file::{Basis, Work};
@@ -35,6 +35,7 @@ impl Receiver {
             self.part_finished(parent);
         }
         self.state().dirs -= 1;
+        self.let_reopened_go_on();
         self.finish_if_through();
     }
 
@@ -143,6 +144,9 @@ impl Receiver {
     fn delete_extraneous(&self, dir: &TargetDir, ready: &ReadyDir) -> Result<(), barge_fs::Error> {
         for listed in ready.dir.names()? {
             let name = listed?.name;
+            if self.is_over() {
+                break;
+            }
             if dir.has_seen(name_hash(&name, self.seed.get())) || is_own_temporary(&name) {
                 continue;
             }
@@ -201,13 +205,15 @@ impl Receiver {
         path: &RelPath,
         name: &Name,
     ) -> Result<bool, barge_fs::Error> {
+        // With a limit one tree at a time, so that no two count the same last deletion.
+        let _turn = self.order.max_delete.map(|_| self.deleting.lock());
         let mut stopped = false;
         let mut decide = |below: &RelPath, stat: &Stat| {
             let is_dir = stat.kind == StatKind::Directory;
             if self.is_excluded(&path.join_path(below), is_dir) {
                 return Removal::Keep;
             }
-            if self.may_delete() {
+            if self.may_delete() && !self.is_over() {
                 return Removal::Remove;
             }
             stopped = true;
@@ -253,8 +259,9 @@ impl Receiver {
     /// When the list has ended and all directories are through, makes all durable.
     pub(super) fn finish_if_through(self: &Arc<Self>) {
         let through = {
-            let state = self.state();
-            state.sender_tally.is_some() && state.dirs == 0
+            let mut state = self.state();
+            let through = state.sender_tally.is_some() && state.dirs == 0;
+            through && !std::mem::replace(&mut state.finishing, true)
         };
         if through {
             let receiver = Arc::clone(self);
@@ -270,7 +277,7 @@ impl Receiver {
             let (code, error) = if error.is_fatal() {
                 (AbortCode::TargetFull, Error::TargetFull(error.to_string()))
             } else {
-                (AbortCode::Failed, Error::NotDurable(error))
+                (AbortCode::TargetFull, Error::NotDurable(error))
             };
             return self.abort(code, error);
         }
@@ -322,7 +329,7 @@ impl Receiver {
             .map(|(_, segment)| segment)
             .collect();
         for file in segments.iter().flat_map(|segment| segment.take_files()) {
-            match (leftovers, file.over()) {
+            match (leftovers, file.take_work()) {
                 (Leftovers::Keep, Work::Writing(writing)) => writing.staged.keep(),
                 (Leftovers::Keep, Work::Waiting(Basis::InPlace(staged))) => staged.keep(),
                 _ => {}
@@ -333,12 +340,5 @@ impl Receiver {
             // A marker that stays makes the next run look for leftovers in vain; no more.
             let _ = lock.finish();
         }
-    }
-
-    fn failure(&self, error: barge_fs::Error) -> Outcome {
-        if error.is_fatal() {
-            self.abort(AbortCode::TargetFull, Error::TargetFull(error.to_string()));
-        }
-        Outcome::Failed(error.failure(Side::Target))
     }
 }

@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, PathEnd};
 use crate::pool::Pool;
-use dirs::{Due, TargetDir, name_hash};
+use dirs::{Due, Stage, TargetDir, name_hash};
 use links::Links;
 use segment::OpenSegment;
 use signature::SignatureBudget;
@@ -70,6 +70,7 @@ pub(crate) struct Receiver {
     state: Mutex<State>,
     links: Mutex<Links>,
     budget: Mutex<SignatureBudget>,
+    deleting: Mutex<()>,
     deleted: AtomicU64,
     undeleted: AtomicU64,
     /// A run was killed here: it may have left temporary files behind.
@@ -88,10 +89,15 @@ struct State {
     root_meta: Option<Meta>,
     /// Directories that are not through.
     dirs: u64,
+    /// Directories opened again, which wait until all others are through: one of those may be the
+    /// same, and about to get its time.
+    reopened: Vec<Arc<TargetDir>>,
     tally: Tally,
     failures: Vec<FailedPath>,
     /// What the sender alone counts, once its list has ended.
     sender_tally: Option<Tally>,
+    /// The last step has been queued; it has been taken.
+    finishing: bool,
     finished: bool,
     end: Option<oneshot::Sender<ReceiverEnd>>,
 }
@@ -108,10 +114,15 @@ impl Receiver {
         streams: Vec<Arc<SessionStream>>,
         monitor: Arc<Monitor>,
     ) -> Result<(Arc<Self>, oneshot::Receiver<ReceiverEnd>), Error> {
-        let filter = Filter::new(&order.excludes)
-            .map_err(|error| Error::Request(format!("the client's patterns: {error}")))?;
-        let pool = Pool::new("receive", crate::pool::workers())
-            .map_err(|error| Error::Internal(format!("no thread: {error}")))?;
+        let prepared = Self::prepare(&order);
+        let (filter, pool) = match (prepared, &lock) {
+            (Ok(prepared), _) => prepared,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(_)) => {
+                let _ = lock.map(RunLock::finish);
+                return Err(error);
+            }
+        };
         let (end, ended) = oneshot::channel();
         let keep = Keep {
             owner: order.owner,
@@ -124,9 +135,11 @@ impl Receiver {
             segments: HashMap::new(),
             root_meta: None,
             dirs: 0,
+            reopened: Vec::new(),
             tally: Tally::default(),
             failures: Vec::new(),
             sender_tally: None,
+            finishing: false,
             finished: false,
             end: Some(end),
         };
@@ -142,6 +155,7 @@ impl Receiver {
             state: Mutex::new(state),
             links: Mutex::default(),
             budget: Mutex::default(),
+            deleting: Mutex::default(),
             deleted: AtomicU64::new(0),
             undeleted: AtomicU64::new(0),
             unclean: lock.as_ref().is_some_and(RunLock::was_unclean),
@@ -150,6 +164,14 @@ impl Receiver {
             over: AtomicBool::new(false),
         };
         Ok((Arc::new(receiver), ended))
+    }
+
+    fn prepare(order: &Order) -> Result<(Filter, Pool), Error> {
+        let filter = Filter::new(&order.excludes)
+            .map_err(|error| Error::Request(format!("the client's patterns: {error}")))?;
+        let pool = Pool::new("receive", crate::pool::workers())
+            .map_err(|error| Error::Internal(format!("no thread: {error}")))?;
+        Ok((filter, pool))
     }
 
     /// Ends the run before its time: what is in flight is committed or removed.
@@ -165,11 +187,22 @@ impl Receiver {
         self.end(Some(error), true);
     }
 
-    /// The sender is gone for good. That is no failure once all is durable.
-    pub(crate) fn lost(&self, why: String) {
+    /// Ends the run because this side is asked to; one that is through stays so.
+    pub(crate) fn interrupt(&self) {
+        let why = "the server was told to stop".to_owned();
+        if self.is_finished() {
+            self.lost(why);
+        } else {
+            self.abort(AbortCode::Interrupted, Error::Interrupted(why));
+        }
+    }
+
+    /// The sender is gone for good. That is no failure once all is durable. Returns whether the
+    /// run was still on.
+    pub(crate) fn lost(&self, why: String) -> bool {
         let finished = self.is_finished();
         self.over.store(true, Ordering::Release);
-        self.end((!finished).then_some(Error::Lost(why)), false);
+        self.end((!finished).then_some(Error::Lost(why)), false) && !finished
     }
 
     /// Whether all is durable and the sender has been told.
@@ -190,9 +223,12 @@ impl Receiver {
         });
     }
 
-    fn end(&self, error: Option<Error>, last_words: bool) {
+    /// Returns false when it had ended before.
+    fn end(&self, error: Option<Error>, last_words: bool) -> bool {
         let mut state = self.state();
-        let Some(end) = state.end.take() else { return };
+        let Some(end) = state.end.take() else {
+            return false;
+        };
         let mut tally = state.tally;
         if let Some(sender) = state.sender_tally {
             add_sender(&mut tally, &sender);
@@ -207,6 +243,7 @@ impl Receiver {
             error,
             last_words,
         });
+        true
     }
 
     fn control(self: &Arc<Self>, message: Control, len: usize) -> Result<(), ProtocolError> {
@@ -230,6 +267,7 @@ impl Receiver {
                 self.over.store(true, Ordering::Release);
                 let error = match code {
                     AbortCode::Interrupted => Error::Interrupted(text),
+                    AbortCode::Lost => Error::Lost(text),
                     _ => Error::Aborted(text),
                 };
                 self.end(Some(error), false);
@@ -239,7 +277,12 @@ impl Receiver {
         }
     }
 
-    fn open(&self, id: DirId, path: RelPath, meta: Option<Meta>) -> Result<(), ProtocolError> {
+    fn open(
+        self: &Arc<Self>,
+        id: DirId,
+        path: RelPath,
+        meta: Option<Meta>,
+    ) -> Result<(), ProtocolError> {
         let mut state = self.state();
         let dir = match meta {
             Some(mut meta) if id == DirId(0) && path.is_root() => {
@@ -247,11 +290,33 @@ impl Receiver {
                 state.root_meta = Some(meta.clone());
                 TargetDir::root(meta)
             }
-            None if id != DirId(0) => TargetDir::reopened(path),
+            None if id != DirId(0) && !path.is_too_deep() => {
+                let dir = TargetDir::reopened(path);
+                state.reopened.push(Arc::clone(&dir));
+                dir
+            }
             _ => return Err(ProtocolError::Order("a root")),
         };
         state.dirs += 1;
-        state.inbox.declare(id, dir)
+        state.inbox.declare(id, dir)?;
+        drop(state);
+        self.let_reopened_go_on();
+        Ok(())
+    }
+
+    /// Lets directories that were opened again go on, when all others are through.
+    fn let_reopened_go_on(self: &Arc<Self>) {
+        let reopened = {
+            let mut state = self.state();
+            match state.dirs == state.reopened.len() as u64 {
+                true => std::mem::take(&mut state.reopened),
+                false => return,
+            }
+        };
+        for dir in reopened {
+            let due = dir.made(Stage::Ready { fresh: false });
+            self.go_on(due, None);
+        }
     }
 
     fn segment(self: &Arc<Self>, mut segment: Segment, len: usize) -> Result<(), ProtocolError> {
@@ -266,6 +331,9 @@ impl Receiver {
                     .retain(|xattr| self.keep.carries(&xattr.name));
                 if let Tie::Directory(id) = item.tie {
                     let child = TargetDir::child(&dir, &item.entry.name, item.entry.meta.clone());
+                    if child.path.is_too_deep() {
+                        return Err(ProtocolError::Invalid("a path"));
+                    }
                     state.inbox.declare(id, Arc::clone(&child))?;
                     state.dirs += 1;
                     children.push((index as u16, child));
@@ -302,6 +370,9 @@ impl Receiver {
 
     /// Ends an entry: counts it, and its segment when it is the last.
     fn end_entry(self: &Arc<Self>, segment: &Arc<OpenSegment>, index: u16, ending: Ending) {
+        if !segment.begin_end(index) {
+            return;
+        }
         let item = &segment.items[usize::from(index)];
         match item.tie {
             Tie::Leader(group) => self.lead_or_lose(segment, index, group, &ending),
@@ -377,12 +448,16 @@ impl Receiver {
         }
     }
 
-    /// An entry's failure, or the end of the run when the target can take nothing more.
-    fn failed(&self, error: barge_fs::Error) -> Ending {
+    /// The failure of a path; and the end of the run when the target can take nothing more.
+    fn failure(&self, error: barge_fs::Error) -> Outcome {
         if error.is_fatal() {
             self.abort(AbortCode::TargetFull, Error::TargetFull(error.to_string()));
         }
-        Ending::Outcome(Outcome::Failed(error.failure(Side::Target)))
+        Outcome::Failed(error.failure(Side::Target))
+    }
+
+    fn failed(&self, error: barge_fs::Error) -> Ending {
+        Ending::Outcome(self.failure(error))
     }
 
     fn protocol_error(&self, error: ProtocolError) {
@@ -425,6 +500,9 @@ impl Sink for ReceiverSink {
         let taken = match tag.lane() {
             Some(Lane::Data) => {
                 Content::decode(tag, payload).and_then(|content| receiver.content(content, credit))
+            }
+            _ if !credit.is_of(&receiver.streams[0]) => {
+                Err(ProtocolError::Order("a message of stream 0"))
             }
             _ => Control::decode(tag, payload).and_then(|message| receiver.control(message, len)),
         };

@@ -36,6 +36,8 @@ enum EntryState {
     Pending,
     /// Its content has been asked for.
     Wanted(Arc<TargetFile>),
+    /// Somebody ends it.
+    Ending,
     Ended(Ending),
 }
 
@@ -84,11 +86,21 @@ impl OpenSegment {
         }
     }
 
-    /// Ends an entry that has not ended. Returns whether it was the last thing to end.
+    /// Whether an entry is still to end; it is the caller's to end it then, and nobody else's.
+    pub(super) fn begin_end(&self, index: u16) -> bool {
+        let mut entries = self.lock();
+        let state = &mut entries.states[usize::from(index)];
+        let open = matches!(state, EntryState::Pending | EntryState::Wanted(_));
+        if open {
+            *state = EntryState::Ending;
+        }
+        open
+    }
+
+    /// Ends an entry. Returns whether it was the last thing to end.
     pub(super) fn end(&self, index: u16, ending: Ending) -> bool {
         let mut entries = self.lock();
         let state = &mut entries.states[usize::from(index)];
-        debug_assert!(!matches!(state, EntryState::Ended(_)), "an entry ends once");
         *state = EntryState::Ended(ending);
         entries.left -= 1;
         entries.left == 0
@@ -105,7 +117,7 @@ impl OpenSegment {
     pub(super) fn endings(&self) -> Vec<Ending> {
         let ended = |state: &EntryState| match state {
             EntryState::Ended(ending) => Some(ending.clone()),
-            EntryState::Pending | EntryState::Wanted(_) => None,
+            EntryState::Pending | EntryState::Wanted(_) | EntryState::Ending => None,
         };
         self.lock().states.iter().filter_map(ended).collect()
     }

@@ -5,107 +5,160 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use barge_delta::{BlockLen, BlockSum};
 use barge_native::{Content, Control, FileRef, MAX_SIGNATURE_BLOCKS, MAX_SUMS};
-use barge_types::Changes;
 
 use super::Receiver;
 use super::file::{Basis, TargetFile, Work};
 use super::segment::OpenSegment;
 use crate::bridge::Closed;
 
-/// Block sums under way, of which the sender holds all, and files that wait until there are less.
+/// Files in hand at a time: each holds its basis open.
+const MAX_IN_HAND: usize = 256;
+
+/// Files that are compared with a basis, their block sums, and files that wait until there are
+/// less.
 #[derive(Debug, Default)]
 pub(super) struct SignatureBudget {
+    files: usize,
     blocks: u32,
     waiting: VecDeque<Pending>,
 }
 
-/// A file to sign.
+/// Where a basis comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// The file's older content.
+    Old,
+    /// What a killed run left of it.
+    Leftover,
+    /// The file itself, which is written into.
+    InPlace,
+}
+
+/// A file to compare with a basis of `basis_len` bytes.
 #[derive(Debug)]
 struct Pending {
     segment: Arc<OpenSegment>,
     index: u16,
     file: Arc<TargetFile>,
+    origin: Origin,
     basis_len: u64,
     block_len: BlockLen,
+    /// 0 when there is nothing to compare with, or too much.
+    blocks: u32,
 }
 
 impl SignatureBudget {
-    fn admits(&self, blocks: u32) -> bool {
-        self.blocks == 0 || self.blocks.saturating_add(blocks) <= MAX_SIGNATURE_BLOCKS
+    /// Takes a file in hand, or lets it wait.
+    fn admit(&mut self, pending: Pending) -> Option<Pending> {
+        self.waiting.push_back(pending);
+        self.next()
     }
 
-    /// The file that has waited longest, if it can be signed now.
+    /// Takes the file in hand that has waited longest, if it can be.
     fn next(&mut self) -> Option<Pending> {
-        let blocks = self.waiting.front()?.file.blocks;
-        if self.admits(blocks) {
-            self.waiting.pop_front()
-        } else {
-            None
+        let blocks = self.waiting.front()?.blocks;
+        let fits = self.blocks.saturating_add(blocks) <= MAX_SIGNATURE_BLOCKS;
+        if self.files > 0 && (self.files == MAX_IN_HAND || !fits) {
+            return None;
         }
+        let pending = self.waiting.pop_front()?;
+        self.files += 1;
+        self.blocks += blocks;
+        pending.file.take_in_hand(blocks);
+        Some(pending)
     }
 }
 
 impl Receiver {
-    /// Asks for the entry's content as differences from `basis`.
+    /// Asks for a file's content as differences from a basis, when its turn has come.
     pub(super) fn sign(
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         index: u16,
-        existed: bool,
-        changes: Changes,
-        basis: Basis,
+        file: TargetFile,
+        origin: Origin,
+        basis_len: u64,
     ) {
-        let basis_len = match &basis {
-            Basis::None => Ok(0),
-            Basis::Old(file) => file.stat().map(|stat| stat.size),
-            Basis::InPlace(staged) => staged.size(),
-        };
-        let basis_len = basis_len.unwrap_or(0);
         let block_len = BlockLen::for_basis(basis_len);
-        let blocks = block_len.blocks(basis_len).unwrap_or(0);
-        let file = segment.want(index, TargetFile::new(existed, changes, basis, blocks));
-        if blocks == 0 {
-            // Nothing to compare with, or too much to sign.
-            let segment = segment.id;
-            return self.send_control(
-                Control::Want {
-                    segment,
-                    indexes: vec![index],
-                }
-                .encode(),
-            );
-        }
+        let blocks = match self.order.whole_file {
+            true => 0,
+            false => block_len.blocks(basis_len).unwrap_or(0),
+        };
+        let file = segment.want(index, file);
         let segment = Arc::clone(segment);
-        self.sign_in_turn(Pending {
+        let pending = Pending {
             segment,
             index,
             file,
+            origin,
             basis_len,
             block_len,
-        });
+            blocks,
+        };
+        let admitted = self.budget().admit(pending);
+        if let Some(pending) = admitted {
+            self.take_in_hand(pending);
+        }
     }
 
-    fn sign_in_turn(self: &Arc<Self>, pending: Pending) {
+    /// A file has ended: its basis is closed, and the sender has dropped its block sums.
+    pub(super) fn let_go(self: &Arc<Self>, file: &TargetFile) {
+        let Some(blocks) = file.let_go() else { return };
         {
             let mut budget = self.budget();
-            if !budget.admits(pending.file.blocks) {
-                budget.waiting.push_back(pending);
-                return;
-            }
-            budget.blocks += pending.file.blocks;
+            budget.files -= 1;
+            budget.blocks -= blocks;
         }
-        let receiver = Arc::clone(self);
-        self.pool.run(move || {
-            // Closed: the run is over, and nobody asks for the file any more.
-            let _ = receiver.send_signature(&pending);
-        });
+        loop {
+            let next = self.budget().next();
+            let Some(pending) = next else { return };
+            self.take_in_hand(pending);
+        }
     }
 
-    /// A file has ended: the sender has dropped its block sums.
-    pub(super) fn signature_ended(self: &Arc<Self>, blocks: u32) {
-        self.budget().blocks -= blocks;
-        while let Some(pending) = self.budget().next() {
-            self.sign_in_turn(pending);
+    fn take_in_hand(self: &Arc<Self>, pending: Pending) {
+        let receiver = Arc::clone(self);
+        self.pool.run(move || receiver.compare_with_basis(&pending));
+    }
+
+    fn compare_with_basis(self: &Arc<Self>, pending: &Pending) {
+        if self.is_over() {
+            return;
+        }
+        let whole = match self.open_basis(pending) {
+            Ok(basis) => {
+                let whole = pending.blocks == 0 || matches!(basis, Basis::None);
+                pending.file.use_basis(basis);
+                whole
+            }
+            Err(error) => {
+                let ending = self.failed(error);
+                return self.end_file(&pending.segment, pending.index, &pending.file, ending);
+            }
+        };
+        if whole {
+            let (segment, indexes) = (pending.segment.id, vec![pending.index]);
+            return self.send_control(Control::Want { segment, indexes }.encode());
+        }
+        // Closed: the run is over, and nobody asks for the file any more.
+        let _ = self.send_signature(pending);
+    }
+
+    /// Opens the basis; none when it is gone, or ours to replace without having read it.
+    fn open_basis(&self, pending: &Pending) -> Result<Basis, barge_fs::Error> {
+        let ready = pending
+            .segment
+            .ready
+            .get()
+            .expect("a file is compared in an open directory");
+        let name = &pending.segment.items[usize::from(pending.index)].entry.name;
+        match pending.origin {
+            Origin::Old => Ok(ready.dir.open_file(name).map_or(Basis::None, Basis::Old)),
+            Origin::Leftover => Ok(ready
+                .dir
+                .stage_resume(name)?
+                .map_or(Basis::None, Basis::InPlace)),
+            Origin::InPlace => ready.dir.open_in_place(name).map(Basis::InPlace),
         }
     }
 

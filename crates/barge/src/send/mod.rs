@@ -9,7 +9,7 @@ mod read;
 mod walk;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub(crate) struct Sender {
     /// What this side alone knows: skipped, failed before it was listed, bytes.
     own: Mutex<Own>,
     inbox: crossbeam_channel::Sender<Event>,
+    /// Of all files that are compared with a basis.
+    signature_blocks: Arc<AtomicU64>,
     over: AtomicBool,
 }
 
@@ -108,7 +110,6 @@ struct Conduct {
     listed: bool,
     list_ended: bool,
     signatures: HashMap<FileRef, PartialSignature>,
-    signature_blocks: u64,
     /// What has ended, as the receiver said it; in the end what it says of all.
     tally: Tally,
     failures: Vec<FailedPath>,
@@ -118,7 +119,34 @@ struct Conduct {
 struct PartialSignature {
     signature: Signature,
     in_place: bool,
-    blocks: u32,
+    blocks: BlocksInHand,
+}
+
+/// Block sums that take memory, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct BlocksInHand {
+    all: Arc<AtomicU64>,
+    blocks: u64,
+}
+
+impl BlocksInHand {
+    /// Takes `blocks` more, within twice what an honest receiver has under way: it gives up a
+    /// file a moment before we do.
+    fn take(all: &Arc<AtomicU64>, blocks: u32) -> Option<Self> {
+        let blocks = u64::from(blocks);
+        let hand = Self {
+            all: Arc::clone(all),
+            blocks,
+        };
+        let now = all.fetch_add(blocks, Ordering::AcqRel) + blocks;
+        (now <= 2 * u64::from(MAX_SIGNATURE_BLOCKS)).then_some(hand)
+    }
+}
+
+impl Drop for BlocksInHand {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.blocks, Ordering::AcqRel);
+    }
 }
 
 /// How conducting goes on.
@@ -164,6 +192,7 @@ impl Sender {
             room: Condvar::new(),
             own: Mutex::default(),
             inbox,
+            signature_blocks: Arc::default(),
             over: AtomicBool::new(false),
         });
         let conductor = Conductor {
@@ -191,8 +220,11 @@ impl Sender {
         let Incoming {
             tag,
             payload,
-            credit: _credit,
+            credit,
         } = message;
+        if !credit.is_of(&self.streams[0]) {
+            return Err(ProtocolError::Order("a message of stream 0"));
+        }
         if tag.lane() == Some(Lane::Data) {
             self.signature(conduct, Content::decode(tag, payload)?)?;
             return Ok(Next::Go);
@@ -211,6 +243,7 @@ impl Sender {
                 let error = match code {
                     AbortCode::TargetFull => Error::TargetFull(text),
                     AbortCode::Interrupted => Error::Interrupted(text),
+                    AbortCode::Lost => Error::Lost(text),
                     AbortCode::Protocol | AbortCode::Failed => Error::Aborted(text),
                 };
                 return Ok(Next::End(Box::new(self.end(conduct, Some(error)))));
@@ -255,14 +288,12 @@ impl Sender {
                 self.list().outbox.ask(file)?;
                 let block_len =
                     BlockLen::new(block_len).ok_or(ProtocolError::Invalid("a block length"))?;
-                let invalid = ProtocolError::Invalid("a signature");
-                let blocks = block_len.blocks(basis_len).ok_or(invalid.clone())?;
-                conduct.signature_blocks += u64::from(blocks);
-                if conduct.signature_blocks > 2 * u64::from(MAX_SIGNATURE_BLOCKS) {
-                    return Err(invalid);
-                }
-                let signature =
-                    Signature::new(basis_len, block_len, self.seed).map_err(|_| invalid)?;
+                let invalid = || ProtocolError::Invalid("a signature");
+                let blocks = block_len.blocks(basis_len).ok_or_else(invalid)?;
+                let blocks =
+                    BlocksInHand::take(&self.signature_blocks, blocks).ok_or_else(invalid)?;
+                let signature = Signature::new(basis_len, block_len, self.seed);
+                let signature = signature.map_err(|_| invalid())?;
                 let partial = PartialSignature {
                     signature,
                     in_place,
@@ -278,16 +309,19 @@ impl Sender {
             }
             Content::SignatureEnd { file } => {
                 if let Some(partial) = conduct.signatures.remove(&file) {
-                    conduct.signature_blocks -= u64::from(partial.blocks);
                     let listed = self.list().outbox.get(file.segment);
                     // The segment may be through already: its results overtake signatures.
                     let Some((place, items)) = listed else {
                         return Ok(());
                     };
                     let index = partial.signature.build();
+                    let PartialSignature {
+                        in_place, blocks, ..
+                    } = partial;
                     let basis = read::Basis {
                         index,
-                        in_place: partial.in_place,
+                        in_place,
+                        _blocks: blocks,
                     };
                     self.read_large(place, items, file, Some(basis));
                 }
@@ -305,6 +339,7 @@ impl Sender {
         endings: Vec<Ending>,
     ) -> Result<(), ProtocolError> {
         let segment = self.list().outbox.close(id, &endings)?;
+        conduct.signatures.retain(|file, _| file.segment != id);
         self.room.notify_all();
         for (item, ending) in segment.items.iter().zip(endings) {
             match ending {
@@ -500,7 +535,7 @@ impl Conductor {
         let Self { sender, events } = self;
         let mut conduct = Conduct::default();
         if let Err(error) = Walk::start(&sender) {
-            return sender.end(&mut conduct, Some(error));
+            return sender.give_up(&mut conduct, AbortCode::Failed, error);
         }
         let mut end = None;
         while end.is_none() {
@@ -528,6 +563,7 @@ impl Sender {
             Event::Stop(error) => {
                 let code = match error {
                     Error::Interrupted(_) => AbortCode::Interrupted,
+                    Error::Dial { .. } | Error::Lost(_) => AbortCode::Lost,
                     _ => AbortCode::Failed,
                 };
                 Some(self.give_up(conduct, code, error))

@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use barge_fs::LinkKey;
 use barge_native::frame::Frame;
-use barge_native::{Control, DirId, Item, MAX_ITEM, MAX_ITEMS, SegmentEncoder, Tag, Tie, item_len};
+use barge_native::{
+    Control, DirId, Item, MAX_ATTRIBUTES, MAX_ITEM, MAX_ITEMS, SegmentEncoder, Tag, Tie, item_len,
+};
 use barge_types::{Entry, Failure, RelPath};
 
 use super::Sender;
@@ -59,9 +61,9 @@ impl Draft {
             digest: found.digest,
         };
         let len = item_len(&item);
-        if len > MAX_ITEM {
+        if len > MAX_ITEM || item.entry.meta.xattrs.len() > MAX_ATTRIBUTES {
             let error = barge_fs::Error {
-                op: "attributes of over a MiB",
+                op: "over 1024 attributes, or over a MiB of them",
                 errno: 0,
             };
             return Err(error.failure(barge_types::Side::Source));

@@ -13,7 +13,7 @@ use barge_types::{Side, Timestamp};
 use bytes::Bytes;
 
 use super::walk::Place;
-use super::{Sender, file_size};
+use super::{BlocksInHand, Sender, file_size};
 use crate::bridge::{Closed, SessionStream};
 use crate::receive::RangeDigest;
 
@@ -25,6 +25,7 @@ const BUNDLE_BYTES: u64 = 256 << 10;
 pub(super) struct Basis {
     pub(super) index: Index,
     pub(super) in_place: bool,
+    pub(super) _blocks: BlocksInHand,
 }
 
 /// A large file while its ranges are read.
@@ -82,8 +83,10 @@ impl Sender {
             let (sender, place, items) = (Arc::clone(self), Arc::clone(place), Arc::clone(items));
             let bundle = bundle.to_vec();
             self.readers.run(move || {
-                // Closed: the run is over, and nobody waits for the files any more.
-                let _ = sender.bundle(&place, &items, segment, &bundle);
+                if !sender.is_over() {
+                    // Closed: the run is over meanwhile, and nobody waits for the files any more.
+                    let _ = sender.bundle(&place, &items, segment, &bundle);
+                }
             });
         }
     }
@@ -130,6 +133,9 @@ impl Sender {
     ) {
         let sender = Arc::clone(self);
         self.readers.run(move || {
+            if sender.is_over() {
+                return;
+            }
             let item = &items[usize::from(file.index)];
             match sender.open_large(&place, item, file, basis) {
                 Ok(large) => large.read_on_all_streams(),
@@ -180,9 +186,16 @@ impl Sender {
 
     /// Waits until `bytes` may be sent under `--bwlimit`.
     fn pace(&self, bytes: u64) {
-        let wait = self.limiter.take(bytes, Instant::now());
-        if !wait.is_zero() {
-            std::thread::sleep(wait);
+        let begin = Instant::now();
+        let wait = self.limiter.take(bytes, begin);
+        while let Some(left) = wait
+            .checked_sub(begin.elapsed())
+            .filter(|left| !left.is_zero())
+        {
+            if self.is_over() {
+                return;
+            }
+            std::thread::sleep(left.min(NAP));
         }
         self.monitor.counters.bytes_sent.add(bytes);
         self.own().tally.bytes_sent += bytes;
@@ -197,7 +210,8 @@ impl Sender {
 impl LargeFile {
     /// Reads ranges on this thread, and on as many others as there are further streams.
     fn read_on_all_streams(self: Arc<Self>) {
-        let helpers = range_count(self.size).min(self.sender.streams.len() as u64) - 1;
+        let readers = range_count(self.size).min(self.sender.streams.len() as u64);
+        let helpers = readers.saturating_sub(1);
         for _ in 0..helpers {
             // Weak: a helper that comes too late must not have kept the file open.
             let file = Arc::downgrade(&self);
@@ -374,7 +388,7 @@ impl Reading<'_> {
 
     /// Reads all of `buffer`, and digests it.
     fn fill(&mut self, buffer: &mut [u8], at: u64) -> Result<(), Stopped> {
-        if self.file.failed.load(Ordering::Acquire) {
+        if self.file.failed.load(Ordering::Acquire) || self.file.sender.is_over() {
             return Err(Stopped::Quietly);
         }
         if self.file.file.read_at(buffer, at)? < buffer.len() {
@@ -458,6 +472,9 @@ fn just_changed(ctime: Timestamp, now: SystemTime) -> bool {
     let changed = Duration::new(secs, ctime.nanos());
     changed <= now && now - changed < CLOCK_TICKS
 }
+
+/// How long a thread that waits for its turn sleeps before it looks whether the run is over.
+const NAP: Duration = Duration::from_millis(100);
 
 const CLOCK_TICKS: Duration = Duration::from_millis(20);
 

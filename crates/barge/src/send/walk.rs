@@ -243,7 +243,13 @@ impl Walk {
         let sender = &self.sender;
         let found = match sender.look(&listing.dir, &listing.path, &listing.place, &name) {
             Look::Found(found) => found,
-            Look::Skipped(rule) => return sender.skip(&listing.path.join(&name), rule),
+            Look::Skipped(rule) => {
+                if rule == SkipRule::Devices {
+                    // The target may have it, and does not know the rule.
+                    listing.clean.store(false, Ordering::Release);
+                }
+                return sender.skip(&listing.path.join(&name), rule);
+            }
             Look::Failed(error) => {
                 // It may be there all the same: nothing under its name is to be deleted.
                 listing.clean.store(false, Ordering::Release);
@@ -310,13 +316,19 @@ impl Sender {
         if !plain && !self.options.devices {
             return Look::Skipped(SkipRule::Devices);
         }
-        match self.found(dir, name, &stat) {
+        match self.found(dir, path, name, &stat) {
             Ok(found) => Look::Found(found),
             Err(error) => Look::Failed(error),
         }
     }
 
-    fn found(&self, dir: &Dir, name: &Name, stat: &Stat) -> Result<Found, barge_fs::Error> {
+    fn found(
+        &self,
+        dir: &Dir,
+        path: &RelPath,
+        name: &Name,
+        stat: &Stat,
+    ) -> Result<Found, barge_fs::Error> {
         let kind = match stat.kind {
             StatKind::File if stat.size > MAX_FILE => {
                 return Err(barge_fs::Error {
@@ -325,6 +337,12 @@ impl Sender {
                 });
             }
             StatKind::File => Kind::File { size: stat.size },
+            StatKind::Directory if path.join(name).is_too_deep() => {
+                return Err(barge_fs::Error {
+                    op: "a path of over 4096 names or 128 KiB",
+                    errno: 0,
+                });
+            }
             StatKind::Directory => Kind::Directory,
             StatKind::Symlink => Kind::Symlink {
                 target: dir.read_link(name)?,
