@@ -291,7 +291,13 @@ impl Rules {
         Ok(Options {
             delete: self.delete,
             max_delete: self.max_delete,
-            filter: Filter::new(self.exclude.iter().map(|pattern| pattern.as_bytes()))?,
+            // A line of BARGE_EXCLUDE may be empty, as is the last one of a block of YAML.
+            filter: Filter::new(
+                self.exclude
+                    .iter()
+                    .map(|line| line.as_bytes())
+                    .filter(|line| !line.is_empty()),
+            )?,
             bwlimit: self.bwlimit,
             checksum: self.checksum,
             whole_file: self.whole_file,

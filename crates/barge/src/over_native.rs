@@ -192,6 +192,7 @@ impl Client {
                 conducting.await
             }
         };
+        streams[1..].iter().for_each(|stream| stream.close());
         if ended.as_ref().is_ok_and(|end| end.last_words) {
             last_words(&streams).await;
         }
@@ -212,7 +213,7 @@ impl Client {
             Err(panic) => clock.refuse(&self.monitor, Error::Internal(panic.to_string())),
         };
         let end = Box::new(end);
-        if forgotten && end.error.is_some() {
+        if forgotten && matches!(end.error, Some(Error::Lost(_))) {
             Session::Forgotten(end)
         } else {
             Session::Ended(end)
@@ -313,7 +314,12 @@ impl Tries {
         }
         let delay = self.backoff.next(random());
         let (attempt, delay_ms) = (self.failed, delay.as_millis() as u64);
-        tracing::warn!(attempt, delay_ms, %error, "no connection, dialing again");
+        // One failure is a route's reload, or the end of a run that crosses our dialling.
+        if attempt > 1 {
+            tracing::warn!(attempt, delay_ms, %error, "no connection, dialing again");
+        } else {
+            tracing::debug!(attempt, delay_ms, %error, "no connection, dialing again");
+        }
         tokio::time::sleep(delay).await;
         Ok(())
     }
@@ -388,6 +394,8 @@ impl Keeper {
                     self.sender.stop(error);
                     return false;
                 }
+                // It had said so; our question crossed its end.
+                Err(NoConnection::Forgotten) if self.sender.is_over() => return false,
                 Err(NoConnection::Forgotten) => {
                     self.sender
                         .stop(Error::Lost("the server has forgotten the session".into()));

@@ -61,8 +61,11 @@ fn plan_file(size: u64, meta: &Meta, existing: Existing<'_>, checksum: bool) -> 
     if stat.mtime != meta.mtime {
         changes |= Changes::MTIME;
     }
-    if existing.must_part {
+    if existing.must_part && !checksum && changes.is_empty() {
         return Plan::Transfer(changes);
+    }
+    if existing.must_part {
+        return Plan::Transfer(changes | Changes::CONTENT);
     }
     match (changes.is_empty(), checksum, stat.size == size) {
         (_, true, true) => Plan::Compare,
@@ -84,7 +87,12 @@ pub(crate) fn differences(
     if want.mtime != stat.mtime {
         changes |= Changes::MTIME;
     }
-    if want.mode != stat.mode && !matches!(kind, Kind::Symlink { .. }) {
+    let mode = if owner {
+        want.mode
+    } else {
+        barge_fs::allowed_mode(stat, want)
+    };
+    if mode != stat.mode && !matches!(kind, Kind::Symlink { .. }) {
         changes |= Changes::MODE;
     }
     if owner && want.owner.uid != stat.owner.uid {

@@ -138,7 +138,11 @@ impl Server {
             }
         };
         if let Err(refusal) = self.admit(&mut connection, &mut input, hello).await {
-            tracing::warn!(reason = %refusal.text, "refused a client");
+            if refusal.code == RefusalCode::UnknownSession {
+                tracing::debug!(reason = %refusal.text, "refused a client");
+            } else {
+                tracing::warn!(reason = %refusal.text, "refused a client");
+            }
             let frame = Answer::Refused(refusal).encode();
             let _ = connection.write_all(&frame.head).await;
             let _ = connection.shutdown().await;

@@ -24,7 +24,7 @@ mod xattr;
 pub use delete::Removal;
 pub use dir::Dir;
 pub use error::Error;
-pub use metadata::Applied;
+pub use metadata::{Applied, allowed_mode};
 pub use names::{Listed, Names};
 pub use place::dedicate_thread;
 pub use read::SourceFile;

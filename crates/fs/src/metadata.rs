@@ -106,9 +106,9 @@ pub(crate) fn set(
         set,
         applied: Applied::default(),
     };
-    let there = setting.attributes_there(has_attributes);
     // chown(2) takes away set-uid, set-gid and security.capability: it comes first.
     setting.set_owner();
+    let there = setting.attributes_there(has_attributes);
     // Before the mode: without it even an owner may not set user.* on a read-only file.
     setting.set_attributes(&there);
     setting.set_mode();
@@ -117,6 +117,16 @@ pub(crate) fn set(
     setting.set_time();
     setting.verify();
     (setting.now, setting.applied)
+}
+
+/// The mode an inode may get that has the owner of `now`: of a file of another owner than was
+/// meant without set-uid and set-gid, which would lend that one's rights. On a directory they lend
+/// nothing.
+pub fn allowed_mode(now: &Stat, want: &Meta) -> Mode {
+    if now.kind == StatKind::File && now.owner != want.owner {
+        return Mode::from_st_mode(want.mode.bits() & !SPECIAL);
+    }
+    want.mode
 }
 
 struct Setting<'a> {
@@ -235,13 +245,8 @@ impl Setting<'_> {
         self.check(wrong_time, "utimensat", "verify mtime");
     }
 
-    /// Set-uid and set-gid on a file lend the rights of its owner: never those of another one
-    /// than was meant. On a directory they lend nothing.
     fn allowed_mode(&self) -> Mode {
-        if self.now.kind == StatKind::File && self.now.owner != self.want.owner {
-            return Mode::from_st_mode(self.want.mode.bits() & !SPECIAL);
-        }
-        self.want.mode
+        allowed_mode(&self.now, self.want)
     }
 
     /// Sets and removes the attributes of one family; says whether any was changed.

@@ -167,6 +167,8 @@ pub enum Control {
         code: AbortCode,
         /// Why, for the person.
         text: String,
+        /// What the receiver has counted so far; nothing from a sender.
+        tally: Tally,
     },
 }
 
@@ -230,9 +232,10 @@ impl Control {
                 out.put_varint(*undeleted);
                 Tag::Finished
             }
-            Self::Abort { code, text } => {
+            Self::Abort { code, text, tally } => {
                 out.put_u8(*code as u8);
                 out.put_counted(truncated(text, MAX_TEXT));
+                put_tally(out, tally);
                 Tag::Abort
             }
         }
@@ -297,6 +300,7 @@ impl Control {
             Tag::Abort => Self::Abort {
                 code: abort_code(fields.u8("an abort's code")?)?,
                 text: text(fields, "a reason", MAX_TEXT)?,
+                tally: tally(fields)?,
             },
             _ => return Err(ProtocolError::Order("a message")),
         })
@@ -819,6 +823,7 @@ mod tests {
         let message = Control::Abort {
             code: AbortCode::Failed,
             text: "é".repeat(600),
+            tally: Tally::default(),
         };
         let frame = message.encode();
         let Ok(Control::Abort { text, .. }) = Control::decode(Tag::Abort, frame.head.slice(4..))

@@ -32,7 +32,7 @@
 //! | `29` | Done | control | receiver | segment *varint*, count *varint*, runs of endings: ending, *varint* |
 //! | `2a` | Notice | control | receiver | path *counted*, ending |
 //! | `2b` | Finished | control | receiver | tally, undeleted *varint* |
-//! | `30` | Abort | control | both | code `u8` ([`AbortCode`]), text *counted* (≤ 1024) |
+//! | `30` | Abort | control | both | code `u8` ([`AbortCode`]), text *counted* (≤ 1024), tally |
 //! | `40` | Bundle | data | sender | records: file, length `u32` (≤ [`MAX_BUNDLED`]), digest `u128`, bytes |
 //! | `41` | Literal | data | sender | file, range `u32`, bytes (≤ [`MAX_LITERAL`]) |
 //! | `42` | Copy | data | sender | file, range `u32`, basis offset `u64`, length `u64` |
@@ -74,6 +74,17 @@
 //! 4. When all entries of a segment have ended, the receiver says how (Done). What changed on the
 //!    way is listed again, in directories opened anew, when all else is through.
 //! 5. ListEnd; the receiver makes all durable; Finished; Goodbye. Either side may Abort before.
+//!
+//! # Numbers and sums
+//!
+//! Control messages go over stream 0 alone. A segment costs its payload's length of the list window,
+//! at least 4096 bytes; a message of the data lane its frame's length of the stream's window, which
+//! the last one may overshoot. Kinds are 0 file, 1 directory, 2 symbolic link, 3 character device,
+//! 4 block device, 5 fifo, 6 socket; sides 0 source, 1 target; classes 0 denied, 1 vanished,
+//! 2 changed, 3 unsupported, 4 no space, 5 I/O. The metadata of Open has its attributes always, and
+//! is coded against nothing. Digests and strong sums are XXH3-128 with the session's seed: of a
+//! bundled file its bytes, of a range each run of data between holes as offset (`u64`) and bytes. Weak
+//! sums are rsync's rolling checksum.
 //!
 //! # Limits
 //!

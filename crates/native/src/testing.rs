@@ -142,6 +142,7 @@ pub(crate) fn controls() -> Vec<Control> {
         Control::Abort {
             code: AbortCode::TargetFull,
             text: "full".into(),
+            tally,
         },
     ]
 }

@@ -7,7 +7,7 @@ use barge_native::{Control, Ending, Item, LinkGroup, MAX_BUNDLED, Tie};
 use barge_types::{Changes, Class, Entry, Failure, Kind, Name, Outcome, RelPath, Side};
 
 use super::Receiver;
-use super::dirs::{ReadyDir, Stage, TargetDir, name_hash};
+use super::dirs::{Before, ReadyDir, Stage, TargetDir, name_hash};
 use super::file::TargetFile;
 use super::links::{Lead, MadeLeader};
 use super::segment::OpenSegment;
@@ -187,7 +187,8 @@ impl Receiver {
             Ok(()) => Ok(()),
             Err(error) if error.is_not_empty() && self.order.delete => {
                 match self.remove_tree(&ready.dir, path, name) {
-                    Ok(true) => Ok(()),
+                    Ok(true) if matches!(ready.dir.find(name), Ok(None)) => Ok(()),
+                    Ok(true) => Err(Self::refusal(IN_THE_WAY_EXCLUDED, Class::Unsupported)),
                     Ok(false) => Err(Self::refusal(IN_THE_WAY_LIMIT, Class::Unsupported)),
                     Err(error) => Err(self.failed(error)),
                 }
@@ -200,9 +201,10 @@ impl Receiver {
     }
 }
 
-const IN_THE_WAY: &str = "a directory with content is in its place (--delete removes it)";
+const IN_THE_WAY: &str = "a directory with content is in its place (see --delete)";
 const IN_THE_WAY_LIMIT: &str = "a directory is in its place, and --max-delete keeps it";
-const COLLISION: &str = "another name of the source is the same to the target (it folds case?)";
+const IN_THE_WAY_EXCLUDED: &str = "a directory with excluded content is in its place";
+const COLLISION: &str = "another name is the same to the target (it folds case?)";
 const RESERVED: &str = "the name is reserved for barge's temporary files";
 
 /// Steps of [`barge_fs::Dir::apply`] and [`barge_fs::Staged::commit`] that leave the content in
@@ -730,8 +732,7 @@ impl At<'_> {
         match existing {
             _ if self.receiver.order.dry_run && !is_there => return Ok(Stage::Pretended),
             Some(stat) if is_there => {
-                child.was(&stat);
-                self.unlock(ready, name, &stat)?;
+                self.unlock(ready, name, &stat, child)?;
                 return Ok(Stage::Ready { fresh: false });
             }
             Some(stat) => self.make_way(ready, index, &stat)?,
@@ -745,16 +746,24 @@ impl At<'_> {
     }
 
     /// Gives an existing directory's owner the rights to write in it; it gets its own again when
-    /// all is through. Root needs none.
-    fn unlock(&self, ready: &ReadyDir, name: &Name, stat: &Stat) -> Result<(), Ending> {
-        if self.receiver.order.dry_run || stat.mode.bits() & 0o700 == 0o700 {
-            return Ok(());
+    /// all is through.
+    fn unlock(
+        &self,
+        ready: &ReadyDir,
+        name: &Name,
+        stat: &Stat,
+        child: &TargetDir,
+    ) -> Result<(), Ending> {
+        let mut before = Before::of(stat);
+        if !self.receiver.order.dry_run && stat.mode.bits() & 0o700 != 0o700 {
+            before.xattrs = ready.dir.xattrs(name, stat, &self.receiver.keep).ok();
+            match ready.dir.make_child_writable(name, stat) {
+                Err(error) if error.is_fatal() => return Err(self.receiver.failed(error)),
+                // Another's directory: what fails in it says so itself.
+                _ => {}
+            }
         }
-        let opened = ready.dir.make_child_writable(name, stat);
-        // Another's directory: what fails in it says so itself.
-        match opened {
-            Err(error) if error.is_fatal() => Err(self.receiver.failed(error)),
-            _ => Ok(()),
-        }
+        child.was(before);
+        Ok(())
     }
 }

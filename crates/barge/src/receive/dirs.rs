@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use barge_fs::{Dir, Root, Stat};
-use barge_types::{Failure, Meta, Mode, Name, RelPath, Timestamp};
+use barge_types::{Failure, Meta, Mode, Name, RelPath, Timestamp, Xattr};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::segment::OpenSegment;
@@ -35,7 +35,27 @@ struct DirState {
     /// Hashes of the names that the source has; kept when others are to be deleted.
     seen: HashSet<u64>,
     open: Weak<ReadyDir>,
-    before: Option<(Mode, Timestamp)>,
+    before: Option<Before>,
+}
+
+/// What a directory was like before entries were made in it, and before it was opened to its owner
+/// for that.
+#[derive(Clone, Debug)]
+pub(super) struct Before {
+    pub(super) mode: Mode,
+    pub(super) mtime: Timestamp,
+    /// Its attributes, where they may have changed since: an ACL follows the mode.
+    pub(super) xattrs: Option<Vec<Xattr>>,
+}
+
+impl Before {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            mode: stat.mode,
+            mtime: stat.mtime,
+            xattrs: None,
+        }
+    }
 }
 
 /// How far a directory is.
@@ -60,8 +80,8 @@ pub(super) struct ReadyDir {
     pub(super) dir: Dir,
     /// New entries get an ACL from it.
     pub(super) inherits_acl: bool,
-    /// Its mode and time before the run.
-    pub(super) before: (Mode, Timestamp),
+    /// What it was before the run.
+    pub(super) before: Before,
 }
 
 /// Names that were there before the run.
@@ -195,10 +215,17 @@ impl TargetDir {
         }
         let dir = root.dir(&self.path)?;
         let stat = dir.stat_self()?;
+        if self.meta.is_none() {
+            // Opened again, with its last mode: what was made in it once can be made once more.
+            dir.make_writable(&stat)?;
+        }
         let inherits_acl = dir.has_default_acl()?;
         let mut state = self.lock();
         // What it was like before the run: later openings find it changed.
-        let before = *state.before.get_or_insert((stat.mode, stat.mtime));
+        let before = state
+            .before
+            .get_or_insert_with(|| Before::of(&stat))
+            .clone();
         let open = Arc::new(ReadyDir {
             dir,
             inherits_acl,
@@ -208,9 +235,9 @@ impl TargetDir {
         Ok(open)
     }
 
-    /// Notes what it was like before it was given to its owner to write in.
-    pub(super) fn was(&self, stat: &Stat) {
-        self.lock().before = Some((stat.mode, stat.mtime));
+    /// Notes what it was like before it was opened to its owner.
+    pub(super) fn was(&self, before: Before) {
+        self.lock().before = Some(before);
     }
 
     /// The names that were there before the run; read once, when first asked for.

@@ -68,11 +68,14 @@ impl Receiver {
         if self.order.delete && dir.is_clean() && !fresh {
             self.delete_extraneous(dir, ready)?;
         }
-        if self.order.dry_run {
-            Ok(())
-        } else {
-            self.remove_leftovers(dir, ready)
+        if self.order.dry_run || fresh {
+            return Ok(());
         }
+        if self.unclean {
+            // Nothing may have been looked for in it.
+            dir.existing(ready, self.seed.get())?;
+        }
+        self.remove_leftovers(dir, ready)
     }
 
     fn finish_metadata(
@@ -100,33 +103,37 @@ impl Receiver {
 
     /// What differs of a directory, its time as it was before anything was made in it.
     fn directory_changes(&self, ready: &ReadyDir, meta: &Meta) -> Result<Changes, barge_fs::Error> {
-        let (mode, mtime) = ready.before;
-        let before = Stat {
+        let before = &ready.before;
+        let (mode, mtime) = (before.mode, before.mtime);
+        let had = Stat {
             mode,
             mtime,
             ..ready.dir.stat_self()?
         };
-        let have = ready.dir.xattrs_self(&self.keep)?;
+        let have = match &before.xattrs {
+            Some(xattrs) => xattrs.clone(),
+            None => ready.dir.xattrs_self(&self.keep)?,
+        };
         let kind = barge_types::Kind::Directory;
         Ok(crate::plan::differences(
             &kind,
             meta,
-            &before,
+            &had,
             &have,
             self.keep.owner,
         ))
     }
 
-    /// A directory in which entries were listed again gets the time back that it had.
+    /// A directory in which entries were listed again gets the mode and time back that it had.
     fn put_back_time(&self, ready: &ReadyDir) -> Result<(), barge_fs::Error> {
         if self.order.dry_run {
             return Ok(());
         }
         let stat = ready.dir.stat_self()?;
         let had = Meta {
-            mode: stat.mode,
+            mode: ready.before.mode,
             owner: stat.owner,
-            mtime: ready.before.1,
+            mtime: ready.before.mtime,
             xattrs: Vec::new(),
         };
         let nothing = barge_fs::Keep {
@@ -301,7 +308,7 @@ impl Receiver {
             let ready = ReadyDir {
                 dir,
                 inherits_acl: false,
-                before: self.root_before,
+                before: self.root_before.clone(),
             };
             let outcome = self.finish_metadata(&ready, &meta, false)?;
             self.notice(&RelPath::root(), &outcome, "directory");

@@ -24,9 +24,7 @@ use barge_native::{
     AbortCode, Content, Control, DirId, Ending, Frame, Lane, Order, ProtocolError, Segment,
     SegmentId, Tie,
 };
-use barge_types::{
-    FAILURES_KEPT, FailedPath, Kind, Meta, Mode, Outcome, RelPath, Side, Tally, Timestamp,
-};
+use barge_types::{FAILURES_KEPT, FailedPath, Kind, Meta, Outcome, RelPath, Side, Tally};
 use tokio::sync::oneshot;
 
 use crate::bridge::{Incoming, SessionStream, Sink};
@@ -34,7 +32,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, PathEnd};
 use crate::pool::Pool;
-use dirs::{Due, Stage, TargetDir, name_hash};
+use dirs::{Before, Due, Stage, TargetDir, name_hash};
 use links::Links;
 use segment::OpenSegment;
 use signature::SignatureBudget;
@@ -77,8 +75,8 @@ pub(crate) struct Receiver {
     unclean: bool,
     /// None in a dry run, and once the run is through.
     lock: Mutex<Option<RunLock>>,
-    /// The root's mode and time before the run.
-    root_before: (Mode, Timestamp),
+    /// The root before the run.
+    root_before: Before,
     over: AtomicBool,
 }
 
@@ -160,7 +158,7 @@ impl Receiver {
             undeleted: AtomicU64::new(0),
             unclean: lock.as_ref().is_some_and(RunLock::was_unclean),
             lock: Mutex::new(lock),
-            root_before: (before.mode, before.mtime),
+            root_before: Before::of(before),
             over: AtomicBool::new(false),
         };
         Ok((Arc::new(receiver), ended))
@@ -180,10 +178,8 @@ impl Receiver {
             return;
         }
         tracing::debug!(%error, "the run is given up");
-        self.streams[0].send_control(&Control::Abort {
-            code,
-            text: error.reason(),
-        });
+        let (text, tally) = (error.reason(), self.state().tally);
+        self.streams[0].send_control(&Control::Abort { code, text, tally });
         self.end(Some(error), true);
     }
 
@@ -263,7 +259,7 @@ impl Receiver {
                 self.end(None, false);
                 Ok(())
             }
-            Control::Abort { code, text } => {
+            Control::Abort { code, text, .. } => {
                 self.over.store(true, Ordering::Release);
                 let error = match code {
                     AbortCode::Interrupted => Error::Interrupted(text),

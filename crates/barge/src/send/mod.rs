@@ -239,7 +239,8 @@ impl Sender {
             Control::Finished { tally, undeleted } => {
                 return self.finished(conduct, tally, undeleted).map(Next::End);
             }
-            Control::Abort { code, text } => {
+            Control::Abort { code, text, tally } => {
+                conduct.tally = tally;
                 let error = match code {
                     AbortCode::TargetFull => Error::TargetFull(text),
                     AbortCode::Interrupted => Error::Interrupted(text),
@@ -572,10 +573,8 @@ impl Sender {
     }
 
     fn give_up(&self, conduct: &mut Conduct, code: AbortCode, error: Error) -> SenderEnd {
-        self.streams[0].send_control(&Control::Abort {
-            code,
-            text: error.reason(),
-        });
+        let (text, tally) = (error.reason(), Tally::default());
+        self.streams[0].send_control(&Control::Abort { code, text, tally });
         SenderEnd {
             last_words: true,
             ..self.end(conduct, Some(error))

@@ -332,7 +332,7 @@ impl Sender {
         let kind = match stat.kind {
             StatKind::File if stat.size > MAX_FILE => {
                 return Err(barge_fs::Error {
-                    op: "a file of over 64 PiB",
+                    op: "a file of over 1 PiB",
                     errno: 0,
                 });
             }
