@@ -236,6 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn mode_that_another_owner_may_not_have_is_no_difference_when_owners_are_not_kept() {
+        let mut file = entry(Kind::File { size: 0 });
+        file.meta.mode = Mode::new(0o4755).unwrap();
+        let mut have = stat(&file);
+        have.owner.uid = 9;
+        have.mode = Mode::new(0o755).unwrap();
+        assert!(differences(&file.kind, &file.meta, &have, &[], false).is_empty());
+        assert_eq!(
+            differences(&file.kind, &file.meta, &have, &[], true),
+            Changes::UID | Changes::MODE
+        );
+    }
+
+    #[test]
     fn metadata_differs_as_far_as_it_is_kept() {
         let file = entry(Kind::File { size: 0 });
         let mut have = stat(&file);

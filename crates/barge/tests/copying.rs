@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test, in functions of its own too")]
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +104,72 @@ async fn directory_gives_way_to_a_file_only_with_delete_and_only_when_the_file_i
         fs::read_to_string(target.path().join("name")).unwrap(),
         "a file now"
     );
+}
+
+#[tokio::test]
+async fn hole_of_a_tebibyte_takes_no_time_and_no_space() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = fs::File::create(source.path().join("hole")).unwrap();
+    if file.set_len(1 << 40).is_err() {
+        return eprintln!("skipped: no file of a TiB here");
+    }
+    file.write_all_at(b"data", 700 << 30).unwrap();
+    settle();
+    for options in [
+        Options {
+            streams: 8,
+            ..Options::default()
+        },
+        Options::default(),
+    ] {
+        let options = Options {
+            checksum: true,
+            ..options
+        };
+        assert_eq!(
+            run(source.path(), target.path(), options)
+                .await
+                .report
+                .tally
+                .failed,
+            0
+        );
+    }
+    let copied = fs::File::open(target.path().join("hole")).unwrap();
+    let mut data = [0; 4];
+    copied.read_exact_at(&mut data, 700 << 30).unwrap();
+    assert_eq!(
+        (&data, copied.metadata().unwrap().len()),
+        (b"data", 1 << 40)
+    );
+    assert!(copied.metadata().unwrap().blocks() < 1 << 12);
+}
+
+#[tokio::test]
+async fn what_no_devices_leaves_out_is_not_deleted_at_the_target() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_fifo(&source.path().join("data"));
+    fs::create_dir(target.path().join("data")).unwrap();
+    fs::write(target.path().join("data/file"), "precious").unwrap();
+    let options = Options {
+        delete: true,
+        devices: false,
+        ..Options::default()
+    };
+    let tally = run(source.path(), target.path(), options)
+        .await
+        .report
+        .tally;
+    assert_eq!((tally.deleted, tally.skipped), (0, 1));
+    assert!(target.path().join("data/file").exists());
+}
+
+fn make_fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo")
+        .arg(path)
+        .status()
+        .unwrap();
+    assert!(made.success());
 }
 
 #[tokio::test]

@@ -417,6 +417,29 @@ mod tests {
     }
 
     #[test]
+    fn capability_that_was_there_survives_a_change_of_owner() {
+        if !is_root("giving files away") {
+            return;
+        }
+        // `struct vfs_cap_data`, revision 2, effective, with CAP_NET_RAW permitted.
+        let mut bytes = 0x0200_0001u32.to_le_bytes().to_vec();
+        bytes.extend([1u32 << 13, 0, 0, 0].into_iter().flat_map(u32::to_le_bytes));
+        let capability = xattr("security.capability", &bytes);
+        for (_folder, root) in roots_with_attributes() {
+            let (dir, entry) = (top(&root), name("able"));
+            create(&dir, &entry, &file_kind());
+            let mut want = meta_of(&dir.stat(&entry).unwrap());
+            want.xattrs = vec![capability.clone()];
+            assert_eq!(apply(&dir, &entry, &want, &file_kind()).failures, []);
+            want.owner = Owner::new(1, 1).unwrap();
+            assert_eq!(apply(&dir, &entry, &want, &file_kind()).failures, []);
+            let stat = dir.stat(&entry).unwrap();
+            let kept = dir.xattrs(&entry, &stat, &Keep::default()).unwrap();
+            assert_eq!((stat.owner, &kept), (want.owner, &want.xattrs));
+        }
+    }
+
+    #[test]
     fn owner_is_set_on_every_kind_and_set_uid_survives_it() {
         if !is_root("giving files away") {
             return;
