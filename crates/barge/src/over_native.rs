@@ -203,13 +203,7 @@ impl Client {
         }
         let _ = tokio::task::spawn_blocking(move || sender.join()).await;
         let end = match ended {
-            Ok(end) => clock.end(
-                &self.monitor,
-                end.tally,
-                end.failures,
-                end.undeleted,
-                end.error,
-            ),
+            Ok(end) => clock.end(&self.monitor, end),
             Err(panic) => clock.refuse(&self.monitor, Error::Internal(panic.to_string())),
         };
         let end = Box::new(end);

@@ -18,6 +18,31 @@ pub struct RunEnd {
     pub error: Option<Error>,
 }
 
+/// What came of a session at one of its sides.
+#[derive(Debug)]
+pub(crate) struct SessionEnd {
+    pub(crate) tally: Tally,
+    pub(crate) failures: Vec<FailedPath>,
+    pub(crate) undeleted: u64,
+    /// Why the run did not come to its end.
+    pub(crate) error: Option<Error>,
+    /// The other side has yet to hear of the end.
+    pub(crate) last_words: bool,
+}
+
+impl SessionEnd {
+    /// Nothing was done, because of `error`.
+    pub(crate) fn failed(error: Error) -> Self {
+        Self {
+            tally: Tally::default(),
+            failures: Vec::new(),
+            undeleted: 0,
+            error: Some(error),
+            last_words: false,
+        }
+    }
+}
+
 /// A run from its beginning: what a report needs besides the tally.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -36,14 +61,14 @@ impl Clock {
     }
 
     /// Ends a run. A failure in the tally is never [`Verdict::Complete`].
-    pub(crate) fn end(
-        &self,
-        monitor: &Monitor,
-        tally: Tally,
-        failures: Vec<FailedPath>,
-        undeleted: u64,
-        error: Option<Error>,
-    ) -> RunEnd {
+    pub(crate) fn end(&self, monitor: &Monitor, end: SessionEnd) -> RunEnd {
+        let SessionEnd {
+            tally,
+            failures,
+            undeleted,
+            error,
+            ..
+        } = end;
         let verdict = match (&error, tally.failed + undeleted) {
             (Some(_), _) => Verdict::Failed,
             (None, 0) => Verdict::Complete,
@@ -66,6 +91,6 @@ impl Clock {
 
     /// Ends a run that could not begin.
     pub(crate) fn refuse(&self, monitor: &Monitor, error: Error) -> RunEnd {
-        self.end(monitor, Tally::default(), Vec::new(), 0, Some(error))
+        self.end(monitor, SessionEnd::failed(error))
     }
 }

@@ -20,8 +20,8 @@ use crate::bridge::{self, ConnectionEnd, SessionStream, WINDOW};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::over_native::{HELLO_DEADLINE, Stream, last_words};
-use crate::receive::{LIST_WINDOW, Receiver, ReceiverEnd, ReceiverSink};
-use crate::run::{Clock, RunEnd};
+use crate::receive::{LIST_WINDOW, Receiver, ReceiverSink};
+use crate::run::{Clock, RunEnd, SessionEnd};
 
 /// How long a session whose connections are all lost waits for its client: longer than a client
 /// tries with its default number of retries.
@@ -276,7 +276,7 @@ impl Server {
         streams: u8,
         order: Order,
         window: u32,
-    ) -> Result<(Arc<Session>, oneshot::Receiver<ReceiverEnd>), Refusal> {
+    ) -> Result<(Arc<Session>, oneshot::Receiver<SessionEnd>), Refusal> {
         let unwritable = |error: &dyn std::fmt::Display| Refusal {
             code: RefusalCode::Unwritable,
             text: error.to_string(),
@@ -344,7 +344,7 @@ impl Server {
     async fn conduct(
         self: Arc<Self>,
         session: Arc<Session>,
-        mut ended: oneshot::Receiver<ReceiverEnd>,
+        mut ended: oneshot::Receiver<SessionEnd>,
     ) {
         let clock = Clock::start(&self.monitor);
         let ended = tokio::select! {
@@ -359,12 +359,8 @@ impl Server {
             .iter()
             .map(|slot| Arc::clone(&slot.stream))
             .collect();
-        let end = ended.unwrap_or_else(|_| ReceiverEnd {
-            tally: Default::default(),
-            failures: Vec::new(),
-            undeleted: 0,
-            error: Some(Error::Internal("a session ended without a word".to_owned())),
-            last_words: false,
+        let end = ended.unwrap_or_else(|_| {
+            SessionEnd::failed(Error::Internal("a session ended without a word".to_owned()))
         });
         let lost = matches!(end.error, Some(Error::Lost(_)));
         if end.last_words {
@@ -374,13 +370,7 @@ impl Server {
         let receiver = Arc::clone(&session.receiver);
         let _ = tokio::task::spawn_blocking(move || receiver.close(lost)).await;
         self.sessions().remove(&session.id);
-        let run = clock.end(
-            &self.monitor,
-            end.tally,
-            end.failures,
-            end.undeleted,
-            end.error,
-        );
+        let run = clock.end(&self.monitor, end);
         if !session.superseded.load(Ordering::Acquire) {
             let _ = self.ended.send((session.volume.clone(), run));
         }

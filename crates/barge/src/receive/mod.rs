@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, PathEnd};
 use crate::pool::Pool;
+use crate::run::SessionEnd;
 use dirs::{Before, Due, Stage, TargetDir, name_hash};
 use links::Links;
 use segment::OpenSegment;
@@ -41,18 +42,6 @@ pub(crate) use file::RangeDigest;
 
 /// Bytes of segments that may be unfinished: what bounds the memory for lists on both sides.
 pub(crate) const LIST_WINDOW: u32 = 4 << 20;
-
-/// What came of a session at the target.
-#[derive(Debug)]
-pub(crate) struct ReceiverEnd {
-    pub(crate) tally: Tally,
-    pub(crate) failures: Vec<FailedPath>,
-    pub(crate) undeleted: u64,
-    /// Why the run did not come to its end.
-    pub(crate) error: Option<Error>,
-    /// The other side has yet to hear of the end.
-    pub(crate) last_words: bool,
-}
 
 /// Writes one volume for one session.
 #[derive(Debug)]
@@ -97,7 +86,7 @@ struct State {
     /// The last step has been queued; it has been taken.
     finishing: bool,
     finished: bool,
-    end: Option<oneshot::Sender<ReceiverEnd>>,
+    end: Option<oneshot::Sender<SessionEnd>>,
 }
 
 impl Receiver {
@@ -111,7 +100,7 @@ impl Receiver {
         lock: Option<RunLock>,
         streams: Vec<Arc<SessionStream>>,
         monitor: Arc<Monitor>,
-    ) -> Result<(Arc<Self>, oneshot::Receiver<ReceiverEnd>), Error> {
+    ) -> Result<(Arc<Self>, oneshot::Receiver<SessionEnd>), Error> {
         let prepared = Self::prepare(&order);
         let (filter, pool) = match (prepared, &lock) {
             (Ok(prepared), _) => prepared,
@@ -232,7 +221,7 @@ impl Receiver {
         let failures = std::mem::take(&mut state.failures);
         let undeleted = self.undeleted.load(Ordering::Relaxed);
         // Who does not wait for it has no use for it.
-        let _ = end.send(ReceiverEnd {
+        let _ = end.send(SessionEnd {
             tally,
             failures,
             undeleted,

@@ -30,6 +30,7 @@ use crate::limit::Limiter;
 use crate::monitor::{Monitor, PathEnd};
 use crate::options::Options;
 use crate::pool::Pool;
+use crate::run::SessionEnd;
 use walk::{Place, Walk};
 
 /// How often what changed is listed again, with a pause before each round.
@@ -42,17 +43,6 @@ const REDO_PAUSES: [Duration; 3] = [
 /// The most paths that are remembered to be listed again; more than so many that change at a time
 /// is an application that is running.
 const MAX_REDOS: usize = 100_000;
-
-/// What came of a session at the source.
-#[derive(Debug)]
-pub(crate) struct SenderEnd {
-    pub(crate) tally: Tally,
-    pub(crate) failures: Vec<FailedPath>,
-    pub(crate) undeleted: u64,
-    pub(crate) error: Option<Error>,
-    /// The other side has yet to hear of the end.
-    pub(crate) last_words: bool,
-}
 
 /// Reads one tree for one session.
 #[derive(Debug)]
@@ -152,7 +142,7 @@ impl Drop for BlocksInHand {
 /// How conducting goes on.
 enum Next {
     Go,
-    End(Box<SenderEnd>),
+    End(Box<SessionEnd>),
 }
 
 impl Sender {
@@ -435,7 +425,7 @@ impl Sender {
         conduct: &mut Conduct,
         tally: Tally,
         undeleted: u64,
-    ) -> Result<Box<SenderEnd>, ProtocolError> {
+    ) -> Result<Box<SessionEnd>, ProtocolError> {
         // Every entry that was listed, and the root, has ended in the receiver's tally; failures
         // that belong to no entry come on top.
         let counted = tally.paths() - tally.deleted;
@@ -453,7 +443,7 @@ impl Sender {
         Ok(Box::new(end))
     }
 
-    fn end(&self, conduct: &mut Conduct, error: Option<Error>) -> SenderEnd {
+    fn end(&self, conduct: &mut Conduct, error: Option<Error>) -> SessionEnd {
         {
             // Under the lock, so that no walker misses it on its way to wait.
             let _list = self.list();
@@ -466,7 +456,7 @@ impl Sender {
         let mut failures = own.failures;
         failures.append(&mut conduct.failures);
         failures.truncate(FAILURES_KEPT);
-        SenderEnd {
+        SessionEnd {
             tally,
             failures,
             undeleted: 0,
@@ -532,7 +522,7 @@ pub(crate) struct Conductor {
 
 impl Conductor {
     /// Sends the tree; blocks until the run has ended.
-    pub(crate) fn run(self) -> SenderEnd {
+    pub(crate) fn run(self) -> SessionEnd {
         let Self { sender, events } = self;
         let mut conduct = Conduct::default();
         if let Err(error) = Walk::start(&sender) {
@@ -549,7 +539,7 @@ impl Conductor {
 }
 
 impl Sender {
-    fn event(self: &Arc<Self>, conduct: &mut Conduct, event: Event) -> Option<SenderEnd> {
+    fn event(self: &Arc<Self>, conduct: &mut Conduct, event: Event) -> Option<SessionEnd> {
         match event {
             Event::Message(message) => match self.message(conduct, message) {
                 Ok(Next::Go) => None,
@@ -572,10 +562,10 @@ impl Sender {
         }
     }
 
-    fn give_up(&self, conduct: &mut Conduct, code: AbortCode, error: Error) -> SenderEnd {
+    fn give_up(&self, conduct: &mut Conduct, code: AbortCode, error: Error) -> SessionEnd {
         let (text, tally) = (error.reason(), Tally::default());
         self.streams[0].send_control(&Control::Abort { code, text, tally });
-        SenderEnd {
+        SessionEnd {
             last_words: true,
             ..self.end(conduct, Some(error))
         }
