@@ -103,23 +103,23 @@ impl Receiver {
         ending: &Ending,
     ) {
         let name = &segment.items[usize::from(index)].entry.name;
-        let lost = matches!(ending, Ending::Redo | Ending::Outcome(Outcome::Failed(_)));
+        let lost = self.content_is_missing(ending);
         let stat = match segment.ready.get() {
             // Metadata that could not be kept does not make it a worse leader.
-            Some(ready) if *ending != Ending::Redo => ready.dir.find(name).ok().flatten(),
+            Some(ready) if !lost => ready.dir.find(name).ok().flatten(),
             _ => None,
         };
         let inode = stat.map(|stat| barge_fs::LinkKey {
             dev: stat.dev,
             ino: stat.ino,
         });
-        let made = (inode.is_some() || (self.order.dry_run && !lost)).then(|| MadeLeader {
+        let is_there = !lost && (inode.is_some() || self.order.dry_run);
+        let made = is_there.then(|| MadeLeader {
             dir: Arc::clone(&segment.dir),
             name: name.clone(),
             inode,
         });
-        let lost = lost && self.content_is_missing(ending);
-        let waiting = self.links().resolve(group, made.filter(|_| !lost));
+        let waiting = self.links().resolve(group, made);
         for (segment, index) in waiting {
             let receiver = Arc::clone(self);
             self.pool
