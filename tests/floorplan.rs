@@ -14,8 +14,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("delta", &[]),
     ("fs", &["types"]),
     ("native", &["types", "delta"]),
+    ("rsync", &["types", "delta"]),
     ("net", &[]),
-    ("barge", &["types", "delta", "fs", "native"]),
+    ("barge", &["types", "delta", "fs", "native", "rsync"]),
     ("agent", &["types", "net", "barge"]),
 ];
 

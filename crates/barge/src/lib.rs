@@ -29,6 +29,7 @@ mod limit;
 mod monitor;
 mod options;
 mod over_native;
+pub mod over_rsync;
 mod plan;
 mod pool;
 mod receive;

@@ -1,0 +1,136 @@
+//! What a run over rsync's protocol tells whoever shows it.
+
+/// Hears of a run as it happens. Called from the run's threads; lines in the order they are due.
+pub trait Listener: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event<'_>);
+}
+
+/// How grave a line is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Level {
+    /// For the standard output.
+    Info,
+    /// For the standard error.
+    Warning,
+    /// An error that does not change the exit code by itself.
+    Error,
+    /// An error of one file: the exit code becomes 23.
+    FileError,
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A line of text, with its newline. From the peer too: escape what a terminal would obey.
+    Line {
+        /// How grave it is.
+        level: Level,
+        /// The text, as rsync words it.
+        text: &'a [u8],
+    },
+    /// An entry was dealt with: what `-v`, `-i`, `--out-format` and the log show.
+    Item(Item<'a>),
+    /// A path was deleted at the receiving side.
+    Deleted {
+        /// Its path, without a trailing slash.
+        name: &'a [u8],
+        /// Whether it was a directory.
+        is_dir: bool,
+    },
+    /// The list begins to be built or to be received.
+    ListBegins,
+    /// Entries listed so far, of all lists; whether more lists will come.
+    Listed {
+        /// How many entries there are.
+        entries: u64,
+        /// No more will come.
+        complete: bool,
+    },
+    /// Content moves: `name` is at `offset` of `size`.
+    Progress {
+        /// The file.
+        name: &'a [u8],
+        /// Bytes of it that are through.
+        offset: u64,
+        /// Its length.
+        size: u64,
+        /// It is through.
+        last: bool,
+        /// Transfers so far, this one included.
+        transfer: u64,
+        /// Its index in the lists, for «to-chk».
+        index: u64,
+    },
+}
+
+/// At which end an item is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ItemSide {
+    /// It was sent from here.
+    Sent,
+    /// It was received here.
+    Received,
+}
+
+/// What is told of an entry that was dealt with.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// Its path below the transfer's root.
+    pub name: &'a [u8],
+    /// The source's path as it was opened, for `%f`.
+    pub full_name: &'a [u8],
+    /// Its `st_mode`, the kind included.
+    pub mode: u32,
+    /// Its length.
+    pub size: u64,
+    /// Its time, seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// A symbolic link's target.
+    pub link: Option<&'a [u8]>,
+    /// The path it was hard-linked to.
+    pub hard_link: Option<&'a [u8]>,
+    /// The item flags, as they cross the wire.
+    pub iflags: u16,
+    /// At which end this is.
+    pub side: ItemSide,
+    /// Bytes of this file's transfer: `%b`, and `%c` of block sums.
+    pub bytes: (u64, u64),
+    /// The whole-file checksum, where there is one.
+    pub checksum: Option<&'a [u8]>,
+}
+
+/// The closing statistics.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RunStats {
+    /// Entries listed: regular files, directories, links, devices, specials.
+    pub files: [u64; 5],
+    /// Entries created, of the same kinds.
+    pub created: [u64; 5],
+    /// Entries deleted, of the same kinds.
+    pub deleted: [u64; 5],
+    /// Regular files transferred.
+    pub transferred: u64,
+    /// Bytes of all regular files and links listed.
+    pub total_size: u64,
+    /// Bytes of the files transferred.
+    pub transferred_size: u64,
+    /// Bytes sent as they are.
+    pub literal: u64,
+    /// Bytes taken from a basis.
+    pub matched: u64,
+    /// Bytes of the lists on the wire.
+    pub list_bytes: u64,
+    /// Milliseconds it took to build them.
+    pub list_build_ms: u64,
+    /// Milliseconds it took to transfer them.
+    pub list_transfer_ms: u64,
+    /// Bytes this side sent.
+    pub sent: u64,
+    /// Bytes this side received.
+    pub received: u64,
+}

@@ -1,0 +1,11 @@
+//! The mover's other language: rsync's protocol, as client, server and daemon.
+//!
+//! File work blocks on threads here, and so do reads and writes of the connection, which is
+//! whatever an embedder hands over as an [`Input`] and an [`Output`].
+
+mod connection;
+mod event;
+
+pub use barge_rsync::options;
+pub use connection::{Connection, Input, Output};
+pub use event::{Event, Item, ItemSide, Level, Listener, RunStats};
