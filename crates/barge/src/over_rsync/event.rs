@@ -1,4 +1,9 @@
 //! What a run over rsync's protocol tells whoever shows it.
+//!
+//! The mover says what happened and in which order; whoever listens decides what of it is shown and
+//! how it looks. Only [`Event::Line`] is ready text: what rsync(1) words freely. A line that an
+//! `--info` word governs is told when [`Options::info`](super::options::Options::info) asks for it,
+//! and not otherwise.
 
 /// Hears of a run as it happens. Called from the run's threads; lines in the order they are due.
 pub trait Listener: Send + Sync {
@@ -29,29 +34,44 @@ pub enum Event<'a> {
         /// The text, as rsync words it.
         text: &'a [u8],
     },
-    /// An entry was dealt with: what `-v`, `-i`, `--out-format` and the log show.
+    /// Content of a regular file begins to move; an [`Event::Item`] of the same file follows when
+    /// it is through, and none when it failed. Told before the first [`Event::Progress`].
+    Starts(Item<'a>),
+    /// An entry was dealt with: what `-v`, `-i`, `--out-format` and the log show. Unchanged entries
+    /// too, when the receiving side tells of them; `bytes` and `checksum` are known here.
     Item(Item<'a>),
+    /// An entry of the list, shown by `--list-only` instead of being dealt with.
+    Entry(Item<'a>),
     /// A path was deleted at the receiving side.
     Deleted {
         /// Its path, without a trailing slash.
         name: &'a [u8],
-        /// Whether it was a directory.
-        is_dir: bool,
+        /// Its `st_mode` where it was deleted here; over the wire comes no more than whether it
+        /// was a directory (`0o040000`) or not (0).
+        mode: u32,
     },
     /// The list begins to be built or to be received.
-    ListBegins,
-    /// Entries listed so far, of all lists; whether more lists will come.
+    ListBegins {
+        /// It comes in pieces (incremental recursion).
+        incremental: bool,
+    },
+    /// Entries listed so far, of all lists; once at least, when the first list is through.
     Listed {
         /// How many entries there are.
         entries: u64,
+        /// Bytes of the regular files and symbolic links among them.
+        bytes: u64,
         /// No more will come.
         complete: bool,
     },
     /// Content moves: `name` is at `offset` of `size`.
+    ///
+    /// As often as chunks move; first when no more than 32 KiB are through on the sending side,
+    /// and at offset 0 on the receiving side, for that is what rsync shows first.
     Progress {
         /// The file.
         name: &'a [u8],
-        /// Bytes of it that are through.
+        /// Bytes of it that are through, taken from a basis or sent.
         offset: u64,
         /// Its length.
         size: u64,
@@ -59,7 +79,7 @@ pub enum Event<'a> {
         last: bool,
         /// Transfers so far, this one included.
         transfer: u64,
-        /// Its index in the lists, for «to-chk».
+        /// Entries of the lists before it, for «to-chk».
         index: u64,
     },
 }
@@ -74,11 +94,12 @@ pub enum ItemSide {
 }
 
 /// What is told of an entry that was dealt with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Item<'a> {
-    /// Its path below the transfer's root.
+    /// Its path below the transfer's root, without a trailing slash; `.` for the root.
     pub name: &'a [u8],
-    /// The source's path as it was opened, for `%f`.
+    /// What `%f` shows: the source's path with the argument it was found below (`src/sub/file`),
+    /// on a daemon the path below the module's; elsewhere at the receiving side as `name`.
     pub full_name: &'a [u8],
     /// Its `st_mode`, the kind included.
     pub mode: u32,
@@ -86,19 +107,19 @@ pub struct Item<'a> {
     pub size: u64,
     /// Its time, seconds and nanoseconds.
     pub mtime: (i64, u32),
-    /// Its owner.
+    /// Its owner; 0 when owners do not travel.
     pub uid: u32,
-    /// Its group.
-    pub gid: u32,
+    /// Its group, where groups travel.
+    pub gid: Option<u32>,
     /// A symbolic link's target.
     pub link: Option<&'a [u8]>,
-    /// The path it was hard-linked to.
+    /// The path it was hard-linked to just now: the item's extra name, where it is not empty.
     pub hard_link: Option<&'a [u8]>,
     /// The item flags, as they cross the wire.
     pub iflags: u16,
     /// At which end this is.
     pub side: ItemSide,
-    /// Bytes of this file's transfer: `%b`, and `%c` of block sums.
+    /// Bytes of the connection this file took: those of content (`%b`), those of block sums (`%c`).
     pub bytes: (u64, u64),
     /// The whole-file checksum, where there is one.
     pub checksum: Option<&'a [u8]>,
@@ -111,8 +132,8 @@ pub struct RunStats {
     pub files: [u64; 5],
     /// Entries created, of the same kinds.
     pub created: [u64; 5],
-    /// Entries deleted, of the same kinds.
-    pub deleted: [u64; 5],
+    /// Entries deleted, of the same kinds; `None` before protocol 31, which does not count them.
+    pub deleted: Option<[u64; 5]>,
     /// Regular files transferred.
     pub transferred: u64,
     /// Bytes of all regular files and links listed.
