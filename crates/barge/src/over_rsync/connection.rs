@@ -1,6 +1,6 @@
 //! The two halves of a connection, as the mover's threads use them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 /// What comes from the peer.
@@ -14,7 +14,15 @@ pub trait Input: Send {
 }
 
 /// What goes to the peer.
-pub trait Output: io::Write + Send {
+pub trait Output: Send {
+    /// Waits for room and takes bytes from the front of `pieces`, in order: at least one, unless
+    /// they are empty. It keeps nothing back: what it took is on its way.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] when there was no room within `patience`.
+    fn write(&mut self, pieces: &[IoSlice<'_>], patience: Option<Duration>) -> io::Result<usize>;
+
     /// Says that nothing more will be written; what comes may still be read.
     ///
     /// # Errors
