@@ -9,3 +9,7 @@ mod event;
 pub use barge_rsync::options;
 pub use connection::{Connection, Input, Output};
 pub use event::{Event, Item, ItemSide, Level, Listener, RunStats};
+
+pub use crate::filter::{
+    DaemonRules, ReadAbove, RuleError, RuleList, RuleSide, RuleSources, Scope, rules_cross,
+};

@@ -4,10 +4,16 @@
 //! MATCHING RULES»; what the page leaves open (odd brackets, slashes in brackets) was tried out
 //! with rsync 3.5.0, and the last test tries it again with the one that is installed.
 
+mod rules;
+
 use std::mem;
 use std::sync::Arc;
 
 use barge_types::{Name, RelPath};
+
+pub use rules::{
+    DaemonRules, ReadAbove, RuleError, RuleList, RuleSide, RuleSources, Scope, rules_cross,
+};
 
 /// Why bytes are no exclude pattern.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
