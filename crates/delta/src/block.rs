@@ -1,21 +1,27 @@
 //! Blocks of a basis: how long, how many, and their sums.
 
-use crate::{Seed, strong, weak};
+use crate::{StrongSum, weak};
 
 /// Blocks of one basis at most; their index takes about 32 MiB.
 pub const MAX_BLOCKS: u32 = 1 << 20;
 
-/// Bytes in a block: 512 to 1 MiB. The last block of a basis may be shorter.
+/// Bytes in a block: at most 1 MiB. The last block of a basis may be shorter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BlockLen(u32);
 
 impl BlockLen {
+    /// Below, a block costs more to compare than it saves.
     const MIN: u32 = 512;
     const MAX: u32 = 1 << 20;
 
-    /// Checks a length that came from the peer; `None` when it is out of bounds.
+    /// Checks a length that came from the peer, 512 bytes or more; `None` when it is out of bounds.
     pub fn new(len: u32) -> Option<Self> {
         (Self::MIN..=Self::MAX).contains(&len).then_some(Self(len))
+    }
+
+    /// As [`new`](Self::new), where blocks may be as short as 1 byte.
+    pub fn from_1(len: u32) -> Option<Self> {
+        (1..=Self::MAX).contains(&len).then_some(Self(len))
     }
 
     /// The length for a basis of `len` bytes: 2048 below 1 MiB, then the least power of two from
@@ -33,8 +39,13 @@ impl BlockLen {
     /// Blocks of a basis of `basis_len` bytes, the short last one included; `None` when there are
     /// more than [`MAX_BLOCKS`]: such a basis is not searched.
     pub fn blocks(self, basis_len: u64) -> Option<u32> {
-        let blocks = basis_len.div_ceil(u64::from(self.0));
+        let blocks = self.all_blocks(basis_len);
         (blocks <= u64::from(MAX_BLOCKS)).then_some(blocks as u32)
+    }
+
+    /// Blocks of a basis, however many.
+    pub(crate) fn all_blocks(self, basis_len: u64) -> u64 {
+        basis_len.div_ceil(u64::from(self.0))
     }
 
     /// Bytes, as they cross the wire.
@@ -53,16 +64,16 @@ impl BlockLen {
 pub struct BlockSum {
     /// The rolling sum, see [`weak()`].
     pub weak: u32,
-    /// The wide sum, see [`strong()`].
+    /// The strong sum, see [`StrongSum::sum`].
     pub strong: u128,
 }
 
 impl BlockSum {
     /// Sums a block.
-    pub fn new(seed: Seed, block: &[u8]) -> Self {
+    pub fn new(strong: impl Into<StrongSum>, block: &[u8]) -> Self {
         Self {
             weak: weak(block),
-            strong: strong(seed, block),
+            strong: strong.into().sum(block),
         }
     }
 }
@@ -78,6 +89,14 @@ mod tests {
         }
         for len in [512, 513, 1 << 20] {
             assert_eq!(BlockLen::new(len).unwrap().get(), len);
+        }
+        for (len, fits) in [
+            (0, false),
+            (1, true),
+            (1 << 20, true),
+            ((1 << 20) + 1, false),
+        ] {
+            assert_eq!(BlockLen::from_1(len).is_some(), fits, "{len}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! The index over a signature: from a weak sum to the blocks that have it.
 //!
-//! About 32 bytes a block at 2^20 blocks: 20 of sums, 8 of slots, 4 of filter.
+//! Up to 32 bytes a block at 2^20 blocks: 4 of weak and 16 of strong sums, 8 of slots, 4 of filter.
 
-use crate::{BlockLen, Seed, strong};
+use crate::signature::StrongSums;
+use crate::{BlockLen, BlockSum, Signature, StrongSum};
 
-/// The strong sum of a block that was not given. No block with this sum is ever matched.
+/// The strong sum of a block that was not given: no block with this sum is ever matched, where such
+/// are.
 pub(crate) const ABSENT: u128 = 0;
 
 /// Slots looked at for one weak sum, when a block is entered and when one is looked up.
@@ -16,19 +18,34 @@ const PROBES: usize = 16;
 /// A slot without a block.
 const VACANT: u32 = u32::MAX;
 
+/// Blocks that are looked for at every offset: the first of a basis. Among more, hardly a window has
+/// no weak sum of a block, and nothing is found by it in time.
+const SEARCHED: usize = 1 << 22;
+
 /// Slots for each word of the filter: at most two blocks then, on average.
 const SLOTS_PER_WORD: usize = 4;
+
+/// Which copies are of use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reuse {
+    /// All of them: the basis stays as it is.
+    Anywhere,
+    /// Those from where they go to, or from further behind: the basis is overwritten from its front.
+    InPlace,
+}
 
 /// The blocks of a basis, ready to be searched for, by several threads if need be.
 pub struct Index {
     block_len: BlockLen,
     basis_len: u64,
-    seed: Seed,
+    strong_sum: StrongSum,
+    reuse: Reuse,
     /// Sums of the whole blocks, by block; shorter than the basis when its end was left out.
     weak: Vec<u32>,
-    strong: Vec<u128>,
-    /// The strong sum of the short last block.
-    tail: Option<u128>,
+    strong: StrongSums,
+    gaps: bool,
+    /// The sums of the short last block.
+    tail: Option<BlockSum>,
     /// Open addressing: block numbers, each within [`PROBES`] slots from where its weak sum points.
     slots: Vec<u32>,
     /// A Bloom filter of the weak sums entered: keeps all but 1 in 100 lookups from the slots.
@@ -41,50 +58,69 @@ pub struct Index {
 }
 
 impl Index {
-    pub(crate) fn new(
-        basis_len: u64,
-        block_len: BlockLen,
-        seed: Seed,
-        weak: Vec<u32>,
-        strong_sums: Vec<u128>,
-        tail: Option<u128>,
-    ) -> Self {
-        let slots = (2 * weak.len()).next_power_of_two().max(PROBES);
+    pub(crate) fn new(signature: Signature, reuse: Reuse) -> Self {
+        let Signature {
+            basis_len,
+            block_len,
+            strong_sum,
+            mut weak,
+            mut strong,
+            gaps,
+            ..
+        } = signature;
+        strong.seal();
+        let whole = (basis_len / u64::from(block_len.get())) as usize;
+        // At most the short last block lies behind the whole ones.
+        let tail = weak.get(whole).map(|&weak| BlockSum {
+            weak,
+            strong: strong.get(whole),
+        });
+        weak.truncate(whole);
+        weak.shrink_to_fit();
+        let searched = weak.len().min(SEARCHED);
+        let slots = (2 * searched).next_power_of_two().max(PROBES);
         let mut index = Self {
             block_len,
             basis_len,
-            seed,
+            strong_sum,
+            reuse,
             weak,
-            strong: strong_sums,
-            tail,
+            strong,
+            gaps,
+            tail: tail.filter(|tail| !(gaps && tail.strong == ABSENT)),
             slots: vec![VACANT; slots],
             filter: vec![0; slots / SLOTS_PER_WORD],
-            multiplier: strong(seed, b"slots") as u64 | 1,
+            multiplier: strong_sum.multiplier(),
             slot_shift: 64 - slots.ilog2(),
             filter_shift: 64 - (slots / SLOTS_PER_WORD).ilog2(),
         };
-        for block in 0..index.weak.len() {
+        for block in 0..searched {
             index.enter(block);
         }
         index
     }
 
-    /// Enters a block, unless an equal one is there already or there is no room.
+    /// Enters a block, unless there is no room. Of equal blocks, the first stays; in place the last,
+    /// which is of use the longest.
     fn enter(&mut self, block: usize) {
-        let (weak, strong) = (self.weak[block], self.strong[block]);
-        if strong == ABSENT {
+        let (weak, strong) = (self.weak[block], self.strong.get(block));
+        if self.gaps && strong == ABSENT {
             return;
         }
         for slot in self.probes(weak) {
-            match self.slots[slot] {
-                VACANT => {
+            let other = self.slots[slot];
+            if other == VACANT {
+                self.slots[slot] = block as u32;
+                let (word, [a, b]) = self.filter_place(weak);
+                self.filter[word] |= 1 << a | 1 << b;
+                return;
+            }
+            let other = other as usize;
+            if self.weak[other] == weak && self.strong.get(other) == strong {
+                if self.reuse == Reuse::InPlace {
                     self.slots[slot] = block as u32;
-                    let (word, [a, b]) = self.filter_place(weak);
-                    self.filter[word] |= 1 << a | 1 << b;
-                    return;
                 }
-                other if self.strong[other as usize] == strong => return,
-                _ => {}
+                return;
             }
         }
     }
@@ -97,10 +133,10 @@ impl Index {
         }
         let known = match self.tail() {
             Some((start, tail, sum)) if (start, tail) == (offset, bytes.len()) => Some(sum),
-            _ if bytes.len() as u64 == len => self.strong(offset / len),
+            _ if bytes.len() as u64 == len => self.sums(offset / len),
             _ => None,
         };
-        known.is_some_and(|sum| sum == strong(self.seed, bytes))
+        known.is_some_and(|sum| sum == BlockSum::new(self.strong_sum, bytes))
     }
 
     /// Bytes in a block.
@@ -108,27 +144,30 @@ impl Index {
         self.block_len
     }
 
-    /// The seed of the strong sums.
-    pub(crate) fn seed(&self) -> Seed {
-        self.seed
+    /// How strong sums are made.
+    pub(crate) fn strong_sum(&self) -> StrongSum {
+        self.strong_sum
     }
 
-    /// Where the short last block begins, how long it is, and its strong sum; `None` when there is
-    /// none or it was not given.
-    pub(crate) fn tail(&self) -> Option<(u64, usize, u128)> {
+    /// Whether what lies at `basis_offset` can be copied to `offset`.
+    pub(crate) fn is_of_use(&self, basis_offset: u64, offset: u64) -> bool {
+        self.reuse == Reuse::Anywhere || basis_offset >= offset
+    }
+
+    /// Where the short last block begins, how long it is, and its sums; `None` when there is none or
+    /// it was not given.
+    pub(crate) fn tail(&self) -> Option<(u64, usize, BlockSum)> {
         let len = self.basis_len % u64::from(self.block_len.get());
         Some((self.basis_len - len, len as usize, self.tail?))
     }
 
-    /// The strong sum of a whole block, if there is such a block and it was given.
-    pub(crate) fn strong(&self, block: u64) -> Option<u128> {
-        let strong = *self.strong.get(usize::try_from(block).ok()?)?;
-        (strong != ABSENT).then_some(strong)
-    }
-
-    /// Whether a whole block was given with this weak sum.
-    pub(crate) fn has_weak(&self, block: u64, weak: u32) -> bool {
-        self.strong(block).is_some() && self.weak[block as usize] == weak
+    /// The sums of a whole block, if there is such a block and it was given.
+    #[inline]
+    pub(crate) fn sums(&self, block: u64) -> Option<BlockSum> {
+        let block = usize::try_from(block).ok()?;
+        let weak = *self.weak.get(block)?;
+        let strong = self.strong.get(block);
+        (!self.gaps || strong != ABSENT).then_some(BlockSum { weak, strong })
     }
 
     /// Whether some block entered has this weak sum.
@@ -146,9 +185,9 @@ impl Index {
     }
 
     /// The block entered with both sums.
-    pub(crate) fn find(&self, weak: u32, strong: u128) -> Option<u64> {
-        self.with_weak(weak)
-            .find(|&block| self.strong[block as usize] == strong)
+    pub(crate) fn find(&self, sums: BlockSum) -> Option<u64> {
+        self.with_weak(sums.weak)
+            .find(|&block| self.strong.get(block as usize) == sums.strong)
     }
 
     /// Blocks entered with this weak sum, at most [`PROBES`].
@@ -183,17 +222,17 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Seed;
 
-    fn index(weak: Vec<u32>, strong: Vec<u128>) -> Index {
+    fn index(weak: &[u32], strong: &[u128]) -> Index {
         let len = BlockLen::new(512).unwrap();
-        Index::new(
-            512 * weak.len() as u64,
-            len,
-            Seed::new(1),
-            weak,
-            strong,
-            None,
-        )
+        let sums = weak.iter().zip(strong);
+        let sums: Vec<_> = sums
+            .map(|(&weak, &strong)| BlockSum { weak, strong })
+            .collect();
+        let mut signature = Signature::new(512 * sums.len() as u64, len, Seed::new(1)).unwrap();
+        signature.push(0, &sums).unwrap();
+        signature.build()
     }
 
     #[test]
@@ -233,16 +272,29 @@ mod tests {
 
     #[test]
     fn equal_weak_sums_take_a_bounded_number_of_slots() {
-        let index = index(vec![9; 10_000], (1..=10_000).collect());
+        let strong: Vec<_> = (1..=10_000).collect();
+        let index = index(&[9; 10_000], &strong);
         assert_eq!(index.with_weak(9).count(), PROBES);
-        assert_eq!(index.find(9, 1), Some(0));
-        assert_eq!(index.find(9, 10_000), None);
-        assert_eq!(index.strong(9_999), Some(10_000));
+        assert_eq!(index.find(BlockSum { weak: 9, strong: 1 }), Some(0));
+        assert_eq!(
+            index.find(BlockSum {
+                weak: 9,
+                strong: 10_000
+            }),
+            None
+        );
+        assert_eq!(
+            index.sums(9_999),
+            Some(BlockSum {
+                weak: 9,
+                strong: 10_000
+            })
+        );
     }
 
     #[test]
     fn equal_blocks_take_one_slot_and_the_first_is_found() {
-        let index = index(vec![9; 10_000], vec![3; 10_000]);
+        let index = index(&[9; 10_000], &[3; 10_000]);
         assert_eq!(index.with_weak(9).collect::<Vec<_>>(), [0]);
         assert!(index.suspects(9));
     }
@@ -252,11 +304,12 @@ mod tests {
         let weak: Vec<u32> = (0..1 << 16)
             .map(|n: u32| n.wrapping_mul(0x9e37_79b1))
             .collect();
-        let index = index(weak.clone(), (1..=1 << 16).collect());
+        let strong: Vec<_> = (1..=1 << 16).collect();
+        let index = index(&weak, &strong);
         let found = weak
             .iter()
             .zip(1..)
-            .filter(|&(&weak, sum)| index.find(weak, sum).is_some());
+            .filter(|&(&weak, strong)| index.find(BlockSum { weak, strong }).is_some());
         assert!(found.count() > 65_500);
         let strange = (0..100_000).filter(|n: &u32| index.suspects(n.wrapping_mul(0x85eb_ca6b)));
         assert!(strange.count() < 100);
@@ -264,9 +317,10 @@ mod tests {
 
     #[test]
     fn index_takes_about_32_bytes_a_block_at_its_largest() {
-        let index = index((0..1 << 20).collect(), (1..=1 << 20).collect());
+        let (weak, strong): (Vec<_>, Vec<_>) = (0..1 << 20).zip(1..).unzip();
+        let index = index(&weak, &strong);
         let bytes = 4 * index.weak.capacity()
-            + 16 * index.strong.capacity()
+            + index.strong.capacity()
             + 4 * index.slots.len()
             + 8 * index.filter.len();
         assert_eq!(bytes, 32 << 20);

@@ -27,6 +27,7 @@
 //! ```
 
 mod block;
+mod checksum;
 mod index;
 pub mod patch;
 mod rolling;
@@ -35,8 +36,9 @@ mod signature;
 mod strong;
 
 pub use block::{BlockLen, BlockSum, MAX_BLOCKS};
+pub use checksum::{Checksum, DigestBytes, WholeDigest};
 pub use index::Index;
 pub use rolling::{Rolling, weak};
-pub use search::{Op, Search};
+pub use search::{Op, Piece, Search};
 pub use signature::{Signature, SignatureError};
-pub use strong::{Digest, Seed, strong};
+pub use strong::{Digest, Seed, StrongSum, strong};

@@ -1,7 +1,7 @@
 //! Finds blocks of a basis in new data.
 //!
-//! Four ways to find one, the cheapest first: behind a match, the next block is tried by its strong
-//! sum alone; where that differs, the few blocks behind it, as if blocks were rewritten in place; at
+//! Four ways to find one, the cheapest first: behind a match, the next block is tried, by its strong
+//! sum alone when that is long enough; where that differs, the few blocks behind it, as if blocks were rewritten in place; at
 //! offsets that are multiples of the block length, the basis's block at the same offset; at every
 //! other offset, the window's rolling sum is looked up.
 //!
@@ -11,7 +11,7 @@
 
 use std::mem;
 
-use crate::{Index, Rolling, strong, weak};
+use crate::{BlockSum, Index, Rolling, weak};
 
 /// A piece of a delta.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,20 @@ pub enum Op<'a> {
         basis_offset: u64,
         /// How many they are; copies that follow each other in new data and basis are one.
         len: u64,
+    },
+    /// Bytes to be sent.
+    Literal(&'a [u8]),
+}
+
+/// A piece of a delta, block by block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Piece<'a> {
+    /// A block of the basis.
+    Block {
+        /// Which one.
+        number: u64,
+        /// What it has in it; short only for the last of the basis.
+        bytes: &'a [u8],
     },
     /// Bytes to be sent.
     Literal(&'a [u8]),
@@ -43,17 +57,18 @@ const UNROLLED: usize = 8;
 /// A search through one contiguous piece of a new file.
 ///
 /// It is given the piece by [`feed`](Self::feed) in any split, holds back less than two blocks of it,
-/// and ends with [`finish`](Self::finish). The operations, in order, make exactly the piece.
+/// and ends with [`finish`](Self::finish). The operations, in order, make exactly the piece. Who wants
+/// blocks one by one calls [`feed_blocks`](Self::feed_blocks) and
+/// [`finish_blocks`](Self::finish_blocks) instead.
 pub struct Search<'i> {
     index: &'i Index,
-    /// Where in the new file the first byte lies that no operation covers.
+    /// Where in the new file the first byte lies that is not covered.
     offset: u64,
     /// The block that comes next if new data and basis go on alike.
     expected: Option<u64>,
-    /// Bytes fed that no operation covers; less than two blocks.
+    /// Bytes fed that are not covered; less than two blocks.
     unread: Vec<u8>,
-    /// Offset in the basis and length of a copy that may still grow.
-    copy: Option<(u64, u64)>,
+    joined: Joined,
     #[cfg(test)]
     strong_sums: std::cell::Cell<usize>,
 }
@@ -67,14 +82,31 @@ impl<'i> Search<'i> {
             offset,
             expected: offset.is_multiple_of(len).then_some(offset / len),
             unread: Vec::new(),
-            copy: None,
+            joined: Joined {
+                block_len: len,
+                copy: None,
+            },
             #[cfg(test)]
             strong_sums: std::cell::Cell::default(),
         }
     }
 
     /// Searches the next bytes of the piece.
-    pub fn feed(&mut self, mut data: &[u8], emit: &mut impl FnMut(Op<'_>)) {
+    pub fn feed(&mut self, data: &[u8], emit: &mut impl FnMut(Op<'_>)) {
+        let mut joined = self.joined;
+        self.feed_blocks(data, &mut |piece| joined.push(piece, emit));
+        self.joined = joined;
+    }
+
+    /// Ends the piece. The short last block of the basis is looked for at its very end only.
+    pub fn finish(self, emit: &mut impl FnMut(Op<'_>)) {
+        let mut joined = self.joined;
+        self.finish_blocks(&mut |piece| joined.push(piece, emit));
+        joined.end(emit);
+    }
+
+    /// Searches the next bytes of the piece, and gives blocks as they are found.
+    pub fn feed_blocks(&mut self, mut data: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
         let enough = 2 * self.block_len();
         // Windows that begin in what an earlier feed left are copied together; all others are read
         // where they are.
@@ -103,24 +135,30 @@ impl<'i> Search<'i> {
         self.unread.extend_from_slice(&data[read..]);
     }
 
-    /// Ends the piece. The short last block of the basis is looked for at its very end only.
-    pub fn finish(mut self, emit: &mut impl FnMut(Op<'_>)) {
+    /// Ends the piece as [`finish`](Self::finish) does, and gives the blocks that it still finds.
+    pub fn finish_blocks(mut self, emit: &mut impl FnMut(Piece<'_>)) {
         let unread = mem::take(&mut self.unread);
         let rest = &unread[self.read(&unread, emit)..];
-        if let Some((basis_offset, len, sum)) = self.index.tail()
-            && let Some(at) = rest.len().checked_sub(len)
-            && self.strong(&rest[at..]) == sum
-        {
-            self.literal(&rest[..at], emit);
-            self.copy(basis_offset, len, emit);
-        } else {
-            self.literal(rest, emit);
-        }
-        self.end_copy(emit);
+        let Some((before, block)) = self.tail(rest) else {
+            return self.literal(rest, emit);
+        };
+        self.literal(&rest[..before], emit);
+        self.block(block, &rest[before..], emit);
     }
 
-    /// Covers `data` with operations and returns how far: up to less than a block from its end.
-    fn read(&mut self, data: &[u8], emit: &mut impl FnMut(Op<'_>)) -> usize {
+    /// The short last block of the basis, if it is at the piece's end: how many bytes lie before it.
+    fn tail(&self, rest: &[u8]) -> Option<(usize, u64)> {
+        let (basis_offset, len, sums) = self.index.tail()?;
+        let before = rest.len().checked_sub(len)?;
+        let of_use = self
+            .index
+            .is_of_use(basis_offset, self.offset + before as u64);
+        let found = of_use && self.has_sums(&rest[before..], sums);
+        found.then_some((before, basis_offset / self.block_len() as u64))
+    }
+
+    /// Covers `data` with pieces and returns how far: up to less than a block from its end.
+    fn read(&mut self, data: &[u8], emit: &mut impl FnMut(Piece<'_>)) -> usize {
         let len = self.block_len();
         let mut at = 0;
         while data.len() - at >= len {
@@ -128,7 +166,7 @@ impl<'i> Search<'i> {
             self.literal(&data[at..at + literal], emit);
             at += literal;
             if let Some(block) = found {
-                self.copy(block * len as u64, len, emit);
+                self.block(block, &data[at..at + len], emit);
                 self.expected = Some(block + 1);
                 at += len;
             }
@@ -170,7 +208,7 @@ impl<'i> Search<'i> {
         let (rewritten, _) = ahead.find(|&(_, (window, block))| self.equals(block, window))?;
         windows()
             .take(rewritten)
-            .find_map(|(n, (window, _))| Some((n * len, self.find(weak(window), window)?)))
+            .find_map(|(n, (window, _))| Some((n * len, self.find(weak(window), data, n * len)?)))
             .or(Some((rewritten * len, block + rewritten as u64)))
     }
 
@@ -180,11 +218,11 @@ impl<'i> Search<'i> {
         let len = self.block_len();
         let mut at = from;
         let mut rolling = Rolling::new(&data[at..at + len]);
-        if let Some(block) = self.same_place(at, rolling.value(), &data[at..at + len]) {
+        if let Some(block) = self.same_place(rolling.value(), data, at) {
             return Some((at, block));
         }
         for _ in 0..FALSE_ALARMS {
-            if let Some(block) = self.find(rolling.value(), &data[at..at + len]) {
+            if let Some(block) = self.find(rolling.value(), data, at) {
                 return Some((at, block));
             }
             let (leaving, entering) = (&data[at..stop - 1], &data[at + len..stop - 1 + len]);
@@ -218,61 +256,95 @@ impl<'i> Search<'i> {
     /// The basis's block at the offset of the window `at` bytes ahead, if it is equal.
     ///
     /// Preferred to its duplicates, and found where too many weak sums are alike.
-    fn same_place(&self, at: usize, weak: u32, window: &[u8]) -> Option<u64> {
-        let (offset, len) = (self.offset + at as u64, window.len() as u64);
-        let block = offset / len;
-        let equal = offset.is_multiple_of(len)
-            && self.index.has_weak(block, weak)
-            && self.equals(block, window);
-        equal.then_some(block)
+    fn same_place(&self, weak: u32, data: &[u8], at: usize) -> Option<u64> {
+        let (offset, len) = (self.offset + at as u64, self.block_len());
+        if !offset.is_multiple_of(len as u64) {
+            return None;
+        }
+        let block = offset / len as u64;
+        let sums = self.index.sums(block).filter(|sums| sums.weak == weak)?;
+        (self.strong(&data[at..at + len]) == sums.strong).then_some(block)
     }
 
-    fn equals(&self, block: u64, window: &[u8]) -> bool {
-        self.index
-            .strong(block)
-            .is_some_and(|sum| sum == self.strong(window))
-    }
-
-    fn find(&self, weak: u32, window: &[u8]) -> Option<u64> {
+    /// A block of use that is equal to the window `at` bytes ahead, by its weak sum.
+    fn find(&self, weak: u32, data: &[u8], at: usize) -> Option<u64> {
         if !self.index.suspects(weak) {
             return None;
         }
-        self.index.find(weak, self.strong(window))
+        let len = self.block_len();
+        let strong = self.strong(&data[at..at + len]);
+        let block = self.index.find(BlockSum { weak, strong })?;
+        let of_use = self
+            .index
+            .is_of_use(block * len as u64, self.offset + at as u64);
+        of_use.then_some(block)
+    }
+
+    fn equals(&self, block: u64, window: &[u8]) -> bool {
+        let sums = self.index.sums(block);
+        sums.is_some_and(|sums| self.has_sums(window, sums))
+    }
+
+    /// Whether the window has these sums; a strong one that is a proof is enough.
+    fn has_sums(&self, window: &[u8], sums: BlockSum) -> bool {
+        (self.index.strong_sum().is_proof() || weak(window) == sums.weak)
+            && self.strong(window) == sums.strong
     }
 
     fn strong(&self, bytes: &[u8]) -> u128 {
         #[cfg(test)]
         self.strong_sums.update(|n| n + 1);
-        strong(self.index.seed(), bytes)
+        self.index.strong_sum().sum(bytes)
     }
 
-    fn literal(&mut self, bytes: &[u8], emit: &mut impl FnMut(Op<'_>)) {
+    fn literal(&mut self, bytes: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
         if !bytes.is_empty() {
-            self.end_copy(emit);
-            emit(Op::Literal(bytes));
+            emit(Piece::Literal(bytes));
             self.offset += bytes.len() as u64;
         }
     }
 
-    fn copy(&mut self, basis_offset: u64, len: usize, emit: &mut impl FnMut(Op<'_>)) {
-        self.offset += len as u64;
-        match &mut self.copy {
-            Some((begin, so_far)) if *begin + *so_far == basis_offset => *so_far += len as u64,
-            _ => {
-                self.end_copy(emit);
-                self.copy = Some((basis_offset, len as u64));
-            }
-        }
-    }
-
-    fn end_copy(&mut self, emit: &mut impl FnMut(Op<'_>)) {
-        if let Some((basis_offset, len)) = self.copy.take() {
-            emit(Op::Copy { basis_offset, len });
-        }
+    fn block(&mut self, number: u64, bytes: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
+        emit(Piece::Block { number, bytes });
+        self.offset += bytes.len() as u64;
     }
 
     fn block_len(&self) -> usize {
         self.index.block_len().bytes()
+    }
+}
+
+/// Joins blocks that follow each other to copies.
+#[derive(Clone, Copy, Debug)]
+struct Joined {
+    block_len: u64,
+    /// Offset in the basis and length of a copy that may still grow.
+    copy: Option<(u64, u64)>,
+}
+
+impl Joined {
+    fn push(&mut self, piece: Piece<'_>, emit: &mut impl FnMut(Op<'_>)) {
+        match (piece, &mut self.copy) {
+            (Piece::Literal(bytes), _) => {
+                self.end(emit);
+                emit(Op::Literal(bytes));
+            }
+            (Piece::Block { number, bytes }, Some((offset, len)))
+                if *offset + *len == number * self.block_len =>
+            {
+                *len += bytes.len() as u64;
+            }
+            (Piece::Block { number, bytes }, _) => {
+                self.end(emit);
+                self.copy = Some((number * self.block_len, bytes.len() as u64));
+            }
+        }
+    }
+
+    fn end(&mut self, emit: &mut impl FnMut(Op<'_>)) {
+        if let Some((basis_offset, len)) = self.copy.take() {
+            emit(Op::Copy { basis_offset, len });
+        }
     }
 }
 

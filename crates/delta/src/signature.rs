@@ -1,7 +1,7 @@
 //! Block sums of a basis, gathered as they arrive.
 
-use crate::index::ABSENT;
-use crate::{BlockLen, BlockSum, Index, Seed};
+use crate::index::{ABSENT, Reuse};
+use crate::{BlockLen, BlockSum, Index, StrongSum};
 
 /// Why block sums are no signature of the basis.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -34,38 +34,62 @@ pub enum SignatureError {
     },
 }
 
-/// Block sums of a basis. Blocks in holes may be left out.
+/// Block sums of a basis. Blocks in holes may be left out, and blocks at the end.
 #[derive(Debug)]
 pub struct Signature {
-    basis_len: u64,
-    block_len: BlockLen,
-    seed: Seed,
+    pub(crate) basis_len: u64,
+    pub(crate) block_len: BlockLen,
+    pub(crate) strong_sum: StrongSum,
+    /// Blocks whose sums may be given.
     blocks: u32,
-    weak: Vec<u32>,
-    strong: Vec<u128>,
+    pub(crate) weak: Vec<u32>,
+    pub(crate) strong: StrongSums,
+    /// Whether blocks were left out, whose strong sum is [`ABSENT`] then.
+    pub(crate) gaps: bool,
 }
 
 impl Signature {
-    /// An empty signature; it grows with what is pushed, to 20 bytes a block.
+    /// An empty signature; it grows with what is pushed, to 4 bytes a block and its strong sum.
     ///
     /// # Errors
     ///
     /// [`SignatureError::TooManyBlocks`].
-    pub fn new(basis_len: u64, block_len: BlockLen, seed: Seed) -> Result<Self, SignatureError> {
+    pub fn new(
+        basis_len: u64,
+        block_len: BlockLen,
+        strong: impl Into<StrongSum>,
+    ) -> Result<Self, SignatureError> {
         let blocks = block_len
             .blocks(basis_len)
             .ok_or(SignatureError::TooManyBlocks {
                 basis_len,
                 block_len: block_len.get(),
             })?;
-        Ok(Self {
+        Ok(Self::of_first(basis_len, block_len, strong, blocks))
+    }
+
+    /// As [`new`](Self::new), of the first `most` blocks of a basis that may have more.
+    pub fn of_first(
+        basis_len: u64,
+        block_len: BlockLen,
+        strong: impl Into<StrongSum>,
+        most: u32,
+    ) -> Self {
+        let strong_sum = strong.into();
+        Self {
             basis_len,
             block_len,
-            seed,
-            blocks,
+            strong_sum,
+            blocks: block_len.all_blocks(basis_len).min(most.into()) as u32,
             weak: Vec::new(),
-            strong: Vec::new(),
-        })
+            strong: StrongSums::new(strong_sum),
+            gaps: false,
+        }
+    }
+
+    /// Blocks whose sums may still be given.
+    pub fn room(&self) -> u32 {
+        self.blocks - self.weak.len() as u32
     }
 
     /// Takes the sums of `first_block` and of those that follow it.
@@ -86,8 +110,9 @@ impl Signature {
             });
         }
         if !sums.is_empty() {
+            self.gaps |= first_block > next;
             self.weak.resize(first_block as usize, 0);
-            self.strong.resize(first_block as usize, ABSENT);
+            self.strong.leave_out(first_block - next);
             self.weak.extend(sums.iter().map(|sum| sum.weak));
             self.strong.extend(sums.iter().map(|sum| sum.strong));
         }
@@ -95,28 +120,71 @@ impl Signature {
     }
 
     /// Indexes the sums.
-    pub fn build(mut self) -> Index {
-        let whole = (self.basis_len / u64::from(self.block_len.get())) as usize;
-        // At most the short last block lies behind the whole ones.
-        let tail = self.strong.get(whole).copied().filter(|&sum| sum != ABSENT);
-        self.weak.truncate(whole);
-        self.strong.truncate(whole);
-        self.weak.shrink_to_fit();
-        self.strong.shrink_to_fit();
-        Index::new(
-            self.basis_len,
-            self.block_len,
-            self.seed,
-            self.weak,
-            self.strong,
-            tail,
-        )
+    pub fn build(self) -> Index {
+        Index::new(self, Reuse::Anywhere)
+    }
+
+    /// Indexes the sums for a basis that is overwritten by what is made from it: only copies from
+    /// where they go to, or from further behind, are found.
+    pub fn build_in_place(self) -> Index {
+        Index::new(self, Reuse::InPlace)
+    }
+}
+
+/// Strong sums, packed.
+#[derive(Debug)]
+pub(crate) struct StrongSums {
+    bytes: Vec<u8>,
+    /// Bytes of each.
+    len: usize,
+    mask: u128,
+}
+
+impl StrongSums {
+    fn new(strong: StrongSum) -> Self {
+        Self {
+            bytes: Vec::new(),
+            len: strong.bytes(),
+            mask: strong.mask(),
+        }
+    }
+
+    fn leave_out(&mut self, count: u32) {
+        debug_assert_eq!(ABSENT, 0);
+        self.bytes
+            .resize(self.bytes.len() + self.len * count as usize, 0);
+    }
+
+    fn extend(&mut self, sums: impl Iterator<Item = u128>) {
+        for sum in sums {
+            self.bytes.extend_from_slice(&sum.to_le_bytes()[..self.len]);
+        }
+    }
+
+    /// Ends the sums: no more can be added, and they can be read.
+    pub(crate) fn seal(&mut self) {
+        // So that each sum can be read as 16 bytes.
+        self.bytes
+            .resize(self.bytes.len() + StrongSum::MAX_LEN - self.len, 0);
+        self.bytes.shrink_to_fit();
+    }
+
+    /// The sum of a block that has one.
+    pub(crate) fn get(&self, block: usize) -> u128 {
+        let sum = self.bytes[block * self.len..].first_chunk();
+        u128::from_le_bytes(*sum.expect("the last sum has 16 bytes")) & self.mask
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Seed;
 
     const SUM: BlockSum = BlockSum { weak: 1, strong: 2 };
 

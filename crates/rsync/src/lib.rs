@@ -4,6 +4,7 @@
 
 mod error;
 pub mod options;
+pub mod wire;
 
 pub use error::WireError;
 pub use options::Options;

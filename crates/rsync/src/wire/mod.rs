@@ -1,0 +1,4 @@
+//! How the protocol writes its values.
+
+pub mod sums;
+pub mod token;
