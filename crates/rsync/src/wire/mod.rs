@@ -5,5 +5,6 @@ pub mod iflags;
 pub mod int;
 pub mod ndx;
 pub mod stats;
+pub mod mux;
 pub mod sums;
 pub mod token;
