@@ -10,6 +10,14 @@ pub enum WireError {
     /// The stream itself is damaged: framing, compressed data.
     #[error("the rsync protocol data stream is damaged: {0}")]
     Stream(&'static str),
+    /// The peer says a version of the protocol that no rsync we can talk to says.
+    #[error(
+        "protocol version mismatch -- is your shell clean?\n(see the rsync manpage for an explanation)"
+    )]
+    Version(u32),
+    /// What was not asked for was switched on, or cannot be asked for.
+    #[error("{0}")]
+    Usage(String),
     /// Both sides have nothing in common, or one asks for what the other does not do.
     #[error("{0}")]
     Unsupported(String),
@@ -22,7 +30,8 @@ impl WireError {
     /// The exit code of rsync(1), «EXIT VALUES».
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Protocol(_) => 2,
+            Self::Usage(_) => 1,
+            Self::Protocol(_) | Self::Version(_) => 2,
             Self::Stream(_) => 12,
             Self::Unsupported(_) => 4,
             Self::Limit(_) => 22,

@@ -4,7 +4,10 @@
 
 mod error;
 pub mod options;
+pub mod session;
+mod version;
 pub mod wire;
 
 pub use error::WireError;
 pub use options::Options;
+pub use version::ProtocolVersion;

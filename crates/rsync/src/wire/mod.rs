@@ -3,8 +3,8 @@
 pub mod cursor;
 pub mod iflags;
 pub mod int;
+pub mod mux;
 pub mod ndx;
 pub mod stats;
-pub mod mux;
 pub mod sums;
 pub mod token;
