@@ -84,7 +84,7 @@
 //! 2 changed, 3 unsupported, 4 no space, 5 I/O. The metadata of Open has its attributes always, and
 //! is coded against nothing. Digests and strong sums are XXH3-128 with the session's seed: of a
 //! bundled file its bytes, of a range each run of data between holes as offset (`u64`) and bytes. Weak
-//! sums are rsync's rolling checksum.
+//! sums are rsync's rolling checksum, over signed bytes.
 //!
 //! # Limits
 //!
