@@ -54,8 +54,11 @@ pub enum Event<'a> {
     ListBegins {
         /// It comes in pieces (incremental recursion).
         incremental: bool,
+        /// Bytes of the checksum that [`Item::checksum`] may carry: that of transfers, with `-c` that
+        /// of the list.
+        checksum_len: usize,
     },
-    /// Entries listed so far, of all lists; once at least, when the first list is through.
+    /// Entries listed so far, of all lists: when a list is through, and now and then before.
     Listed {
         /// How many entries there are.
         entries: u64,
@@ -77,11 +80,25 @@ pub enum Event<'a> {
         size: u64,
         /// It is through.
         last: bool,
-        /// Transfers so far, this one included.
-        transfer: u64,
-        /// Entries of the lists before it, for «to-chk».
-        index: u64,
+        /// How far the run is.
+        at: Position,
     },
+    /// A list is done with: every entry of it is in its final state. Told for each of the lists
+    /// when they come in pieces, else for each of the three ends of phases; what
+    /// `--info=progress2` shows then.
+    Settled(Position),
+}
+
+/// How far a run is, for progress.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Position {
+    /// Transfers asked for so far, those that failed included, and the present one.
+    pub transfers: u64,
+    /// Lengths of the files of the transfers before the present one.
+    pub bytes: u64,
+    /// Entries listed that lie behind: those before the present one, it included; when a list is
+    /// done with, all up to its end or the end of the list the last item was in.
+    pub behind: u64,
 }
 
 /// At which end an item is told.

@@ -16,7 +16,7 @@ mod read_ahead;
 
 pub use barge_rsync::options;
 pub use connection::{Connection, Input, Output};
-pub use event::{Event, Item, ItemSide, Level, Listener, RunStats};
+pub use event::{Event, Item, ItemSide, Level, Listener, Position, RunStats};
 pub use failure::{Failure, describe_exit};
 
 pub use crate::filter::{
