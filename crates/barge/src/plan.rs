@@ -150,6 +150,7 @@ mod tests {
                 0
             },
             mtime: entry.meta.mtime,
+            atime: entry.meta.mtime,
             ctime: entry.meta.mtime,
             dev: 1,
             ino: 1,

@@ -73,11 +73,22 @@ impl Dir {
         self.rename_new_into(from, self, to)
     }
 
-    pub(crate) fn rename_into(&self, from: &Name, dir: &Self, to: &Name) -> Result<(), Error> {
+    /// Renames an entry into another directory of the same file system; what had its name there is
+    /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// `renameat`, with `EXDEV` between file systems.
+    pub fn rename_into(&self, from: &Name, dir: &Self, to: &Name) -> Result<(), Error> {
         renameat(self, from.as_bytes(), dir, to.as_bytes()).map_err(Error::of("renameat"))
     }
 
-    pub(crate) fn rename_new_into(&self, from: &Name, dir: &Self, to: &Name) -> Result<(), Error> {
+    /// Renames an entry into another directory, to a name that nothing has there.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` when something has it; `EXDEV` between file systems.
+    pub fn rename_new_into(&self, from: &Name, dir: &Self, to: &Name) -> Result<(), Error> {
         let flags = RenameFlags::NOREPLACE;
         match renameat_with(
             self.as_fd(),

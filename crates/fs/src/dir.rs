@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-use barge_types::{Kind, Meta, Mode, Name, RelPath, Xattr};
+use barge_types::{Kind, Meta, Mode, Name, RelPath, Xattr, XattrName};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{self, fchmod, fstatat};
@@ -12,7 +12,7 @@ use nix::sys::stat::{self, fchmod, fstatat};
 use crate::metadata::{self, Inode};
 use crate::root::Descent;
 use crate::xattr::Attributes;
-use crate::{Applied, Error, Keep, Names, Stat, StatKind};
+use crate::{Applied, Error, Keep, Names, Stat, StatKind, Wanted};
 
 /// An open directory. Cloning shares the handle.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Dir {
         if !keep.carries_any_of(stat.kind) {
             return Ok(Vec::new());
         }
-        Attributes::of_entry(self, name).read(keep)
+        self.xattrs_of(name, &|name| keep.carries(name))
     }
 
     /// Reads the attributes of the directory itself that `keep` carries, sorted by name.
@@ -127,7 +127,32 @@ impl Dir {
     ///
     /// `llistxattr` or `lgetxattr`.
     pub fn xattrs_self(&self, keep: &Keep) -> Result<Vec<Xattr>, Error> {
-        Attributes::of_handle(self.as_fd()).read(keep)
+        self.xattrs_of_self(&|name| keep.carries(name))
+    }
+
+    /// Reads the attributes of an entry of any kind that are chosen by name, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `llistxattr` or `lgetxattr`; a file system without attributes has none.
+    pub fn xattrs_of(
+        &self,
+        name: &Name,
+        carries: &dyn Fn(&XattrName) -> bool,
+    ) -> Result<Vec<Xattr>, Error> {
+        Attributes::of_entry(self, name).read(carries)
+    }
+
+    /// Reads the attributes of the directory itself that are chosen by name, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `llistxattr` or `lgetxattr`; a file system without attributes has none.
+    pub fn xattrs_of_self(
+        &self,
+        carries: &dyn Fn(&XattrName) -> bool,
+    ) -> Result<Vec<Xattr>, Error> {
+        Attributes::of_handle(self.as_fd()).read(carries)
     }
 
     /// Whether new entries in this directory inherit an ACL from it.
@@ -179,6 +204,35 @@ impl Dir {
         }
     }
 
+    /// Sets what differs of what is wanted on an entry of any kind, and returns the last look.
+    ///
+    /// `before` is the look at it the caller decided upon: another inode under the name is left
+    /// alone and fails with `ESTALE`. The entry is held as [`Dir::apply`] holds it.
+    ///
+    /// # Errors
+    ///
+    /// `openat`, when it cannot be held.
+    pub fn set(
+        &self,
+        name: &Name,
+        before: &Stat,
+        want: &Wanted<'_>,
+    ) -> Result<(Stat, Applied), Error> {
+        let (fd, now) = self.hold_inode(name, before)?;
+        Ok(metadata::set_wanted(Inode::held(fd.as_fd()), now, want))
+    }
+
+    /// Sets what differs of what is wanted on the directory itself, and returns the last look.
+    ///
+    /// # Errors
+    ///
+    /// `fstat`.
+    pub fn set_self(&self, want: &Wanted<'_>) -> Result<(Stat, Applied), Error> {
+        let now = self.stat_self()?;
+        let inode = Inode::open(self.as_fd());
+        Ok(metadata::set_wanted(inode, now, want))
+    }
+
     /// Gives the directory's owner all rights in it, for as long as entries are made there.
     ///
     /// `stat` is a look at it; nothing is called when the rights are there.
@@ -215,11 +269,19 @@ impl Dir {
     }
 
     fn hold(&self, name: &Name, before: &Stat, kind: &Kind) -> Result<(OwnedFd, Stat), Error> {
+        let (fd, now) = self.hold_inode(name, before)?;
+        if now.kind != StatKind::of(kind) {
+            return Err(Error::new("openat", Errno::ESTALE));
+        }
+        Ok((fd, now))
+    }
+
+    fn hold_inode(&self, name: &Name, before: &Stat) -> Result<(OwnedFd, Stat), Error> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(self, name.as_bytes(), flags, stat::Mode::empty())
             .map_err(Error::of("openat"))?;
         let now = Stat::of(&fd)?;
-        if !now.is_same_inode(before) || now.kind != StatKind::of(kind) {
+        if !now.is_same_inode(before) {
             return Err(Error::new("openat", Errno::ESTALE));
         }
         Ok((fd, now))

@@ -24,13 +24,13 @@ mod xattr;
 pub use delete::Removal;
 pub use dir::Dir;
 pub use error::Error;
-pub use metadata::{Applied, allowed_mode};
+pub use metadata::{Applied, Wanted, allowed_mode};
 pub use names::{Listed, Names};
 pub use place::dedicate_thread;
 pub use read::SourceFile;
 pub use root::Root;
 pub use run_lock::{BeginError, RunLock};
-pub use staging::{RUN_MARKER, Staged, is_own_temporary, temporary_name};
+pub use staging::{RUN_MARKER, Staged, is_own_temporary, temporary_name, unique_name};
 pub use stat::{LinkKey, Stat, StatKind};
 pub use xattr::Keep;
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use barge_types::{Changes, Meta, Mode, Timestamp, Xattr};
+use barge_types::{Changes, Meta, Mode, Owner, Timestamp, Xattr, XattrName};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{self, FchmodatFlags, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
 use nix::sys::time::TimeSpec;
@@ -70,9 +70,8 @@ impl<'a> Inode<'a> {
         )
     }
 
-    fn set_mtime(self, mtime: Timestamp) -> nix::Result<()> {
-        let mtime = TimeSpec::new(mtime.secs(), mtime.nanos().into());
-        let atime = TimeSpec::UTIME_OMIT;
+    fn set_times(self, atime: Option<Timestamp>, mtime: Option<Timestamp>) -> nix::Result<()> {
+        let (atime, mtime) = (time_spec(atime), time_spec(mtime));
         if !self.path_only {
             return futimens(self.fd, &atime, &mtime);
         }
@@ -87,10 +86,52 @@ impl<'a> Inode<'a> {
     }
 }
 
-/// Sets what differs, verifies, and returns the last look with what became of each step.
-///
-/// `now` is a fresh look. Only with `has_attributes` is the inode asked for attributes that the
-/// source does not have. No failure keeps the later steps from being tried.
+/// The time for a system call; `None` leaves it as it is.
+fn time_spec(time: Option<Timestamp>) -> TimeSpec {
+    time.map_or(TimeSpec::UTIME_OMIT, |time| {
+        TimeSpec::new(time.secs(), time.nanos().into())
+    })
+}
+
+/// What an inode is to have; what is `None` stays as it is.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its owner.
+    pub uid: Option<u32>,
+    /// Its group.
+    pub gid: Option<u32>,
+    /// Not for symbolic links, which have no mode of their own.
+    pub mode: Option<Mode>,
+    /// Whose file alone may get set-uid and set-gid, as [`allowed_mode`] says.
+    pub meant_for: Option<Owner>,
+    /// Time of the last change of the content.
+    pub mtime: Option<Timestamp>,
+    /// Time of the last reading.
+    pub atime: Option<Timestamp>,
+    /// The attributes it is to have of those that `carries` names.
+    pub xattrs: &'a [Xattr],
+    /// Which attributes are carried: others are left alone.
+    pub carries: &'a dyn Fn(&XattrName) -> bool,
+    /// Whether it may have carried attributes that are not wanted, and is to be asked for them.
+    pub has_attributes: bool,
+}
+
+impl Wanted<'_> {
+    /// Leaves everything as it is.
+    pub const NOTHING: Wanted<'static> = Wanted {
+        uid: None,
+        gid: None,
+        mode: None,
+        meant_for: None,
+        mtime: None,
+        atime: None,
+        xattrs: &[],
+        carries: &|_| false,
+        has_attributes: false,
+    };
+}
+
+/// Sets what differs, as [`set_wanted`] does, to all of `want` that `set` carries.
 pub(crate) fn set(
     inode: Inode<'_>,
     now: Stat,
@@ -98,23 +139,40 @@ pub(crate) fn set(
     set: &Keep,
     has_attributes: bool,
 ) -> (Stat, Applied) {
+    let wanted = Wanted {
+        uid: set.owner.then_some(want.owner.uid),
+        gid: set.owner.then_some(want.owner.gid),
+        mode: Some(want.mode),
+        meant_for: Some(want.owner),
+        mtime: Some(want.mtime),
+        atime: None,
+        xattrs: &want.xattrs,
+        carries: &|name| set.carries(name),
+        has_attributes: has_attributes && set.carries_any_of(now.kind),
+    };
+    set_wanted(inode, now, &wanted)
+}
+
+/// Sets what differs, verifies, and returns the last look with what became of each step.
+///
+/// `now` is a fresh look. No failure keeps the later steps from being tried.
+pub(crate) fn set_wanted(inode: Inode<'_>, now: Stat, want: &Wanted<'_>) -> (Stat, Applied) {
     let mut setting = Setting {
         inode,
         before: now,
         now,
         want,
-        set,
         applied: Applied::default(),
     };
     // chown(2) takes away set-uid, set-gid and security.capability: it comes first.
     setting.set_owner();
-    let there = setting.attributes_there(has_attributes);
+    let there = setting.attributes_there();
     // Before the mode: without it even an owner may not set user.* on a read-only file.
     setting.set_attributes(&there);
     setting.set_mode();
     // After the mode: chmod(2) would write into the ACL's mask.
     setting.set_acls(&there);
-    setting.set_time();
+    setting.set_times();
     setting.verify();
     (setting.now, setting.applied)
 }
@@ -123,10 +181,14 @@ pub(crate) fn set(
 /// meant without set-uid and set-gid, which would lend that one's rights. On a directory they lend
 /// nothing.
 pub fn allowed_mode(now: &Stat, want: &Meta) -> Mode {
-    if now.kind == StatKind::File && now.owner != want.owner {
-        return Mode::from_st_mode(want.mode.bits() & !SPECIAL);
+    mode_meant_for(now, want.mode, Some(want.owner))
+}
+
+fn mode_meant_for(now: &Stat, mode: Mode, meant_for: Option<Owner>) -> Mode {
+    if now.kind == StatKind::File && meant_for.is_some_and(|owner| owner != now.owner) {
+        return Mode::from_st_mode(mode.bits() & !SPECIAL);
     }
-    want.mode
+    mode
 }
 
 struct Setting<'a> {
@@ -134,17 +196,16 @@ struct Setting<'a> {
     before: Stat,
     /// As far as it is known after the last step.
     now: Stat,
-    want: &'a Meta,
-    set: &'a Keep,
+    want: &'a Wanted<'a>,
     applied: Applied,
 }
 
 impl Setting<'_> {
-    fn attributes_there(&mut self, has_attributes: bool) -> Vec<Xattr> {
-        if !has_attributes || !self.set.carries_any_of(self.now.kind) {
+    fn attributes_there(&mut self) -> Vec<Xattr> {
+        if !self.want.has_attributes {
             return Vec::new();
         }
-        let there = Attributes::of_handle(self.inode.fd).read(self.set);
+        let there = Attributes::of_handle(self.inode.fd).read(self.want.carries);
         there.unwrap_or_else(|error| {
             self.fail(error);
             Vec::new()
@@ -152,12 +213,11 @@ impl Setting<'_> {
     }
 
     fn set_owner(&mut self) {
-        let (now, want) = (self.now.owner, self.want.owner);
-        if !self.set.owner || now == want {
+        let uid = self.want.uid.filter(|uid| *uid != self.now.owner.uid);
+        let gid = self.want.gid.filter(|gid| *gid != self.now.owner.gid);
+        if uid.is_none() && gid.is_none() {
             return;
         }
-        let uid = (now.uid != want.uid).then_some(want.uid);
-        let gid = (now.gid != want.gid).then_some(want.gid);
         match self.inode.chown(uid, gid) {
             Ok(()) => self.chowned(uid, gid),
             Err(errno) => {
@@ -191,14 +251,19 @@ impl Setting<'_> {
     }
 
     fn set_mode(&mut self) {
-        let mode = self.allowed_mode();
-        if self.now.kind == StatKind::Symlink || self.now.mode == mode {
+        let Some(mode) = self.wrong_mode() else {
             return;
-        }
+        };
         match self.inode.chmod(mode) {
             Ok(()) => self.now.mode = mode,
             Err(errno) => self.fail(Error::new("fchmod", errno)),
         }
+    }
+
+    /// The mode it is to have, unless it has it.
+    fn wrong_mode(&self) -> Option<Mode> {
+        let mode = mode_meant_for(&self.now, self.want.mode?, self.want.meant_for);
+        (self.now.kind != StatKind::Symlink && self.now.mode != mode).then_some(mode)
     }
 
     /// An ACL's own entries may change the mode as it is set: then the mode is set once more.
@@ -210,12 +275,15 @@ impl Setting<'_> {
         }
     }
 
-    fn set_time(&mut self) {
-        if self.now.mtime == self.want.mtime {
+    fn set_times(&mut self) {
+        let mtime = self.want.mtime.filter(|mtime| *mtime != self.now.mtime);
+        let atime = self.want.atime.filter(|atime| *atime != self.now.atime);
+        if mtime.is_none() && atime.is_none() {
             return;
         }
-        match self.inode.set_mtime(self.want.mtime) {
-            Ok(()) => self.applied.changes |= Changes::MTIME,
+        match self.inode.set_times(atime, mtime) {
+            Ok(()) if mtime.is_some() => self.applied.changes |= Changes::MTIME,
+            Ok(()) => {}
             Err(errno) => self.fail(Error::new("utimensat", errno)),
         }
     }
@@ -232,32 +300,31 @@ impl Setting<'_> {
         if self.now.mode != self.before.mode {
             self.applied.changes |= Changes::MODE;
         }
-        let mode = if self.set.owner {
-            self.want.mode
-        } else {
-            self.allowed_mode()
-        };
-        let wrong_owner = self.set.owner && self.now.owner != self.want.owner;
-        let wrong_mode = self.now.kind != StatKind::Symlink && self.now.mode != mode;
-        let wrong_time = self.now.mtime != self.want.mtime;
+        let (want, now) = (self.want, self.now);
+        let wrong_owner = want.uid.is_some_and(|uid| uid != now.owner.uid)
+            || want.gid.is_some_and(|gid| gid != now.owner.gid);
+        let wrong_time = want.mtime.is_some_and(|mtime| mtime != now.mtime);
         self.check(wrong_owner, "fchown", "verify owner");
-        self.check(wrong_mode, "fchmod", "verify mode");
+        self.check(self.mode_is_not_kept(), "fchmod", "verify mode");
         self.check(wrong_time, "utimensat", "verify mtime");
     }
 
-    fn allowed_mode(&self) -> Mode {
-        allowed_mode(&self.now, self.want)
+    /// A mode that was cut for want of the owner that was asked for is not the one that was meant.
+    fn mode_is_not_kept(&self) -> bool {
+        let owner_asked = self.want.uid.is_some() || self.want.gid.is_some();
+        let cut = owner_asked && self.want.mode.is_some_and(|mode| mode != self.now.mode);
+        self.now.kind != StatKind::Symlink && (cut || self.wrong_mode().is_some())
     }
 
     /// Sets and removes the attributes of one family; says whether any was changed.
     fn set_differing(&mut self, there: &[Xattr], family: impl Fn(&Xattr) -> bool) -> bool {
-        let want = &self.want.xattrs;
+        let want = self.want.xattrs;
         if want.is_empty() && there.is_empty() {
             return false;
         }
         let is_there = |xattr: &Xattr| there.contains(xattr);
         let is_wanted = |xattr: &Xattr| want.iter().any(|wanted| wanted.name == xattr.name);
-        let carries = |xattr: &&Xattr| family(xattr) && self.set.carries(&xattr.name);
+        let carries = |xattr: &&Xattr| family(xattr) && (self.want.carries)(&xattr.name);
         let to_set = want.iter().filter(carries).filter(|xattr| !is_there(xattr));
         let to_remove = there
             .iter()
@@ -314,7 +381,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use barge_types::{Device, Kind, Name, Owner, RelPath, XattrName};
+    use barge_types::{Device, Kind, Name, RelPath};
     use nix::errno::Errno;
 
     use super::*;
@@ -413,6 +480,27 @@ mod tests {
                     assert_eq!(dir.stat(&entry).unwrap().mtime, mtime, "{kind:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_set() {
+        for (_folder, root) in roots() {
+            let (dir, entry) = (top(&root), name("entry"));
+            create(&dir, &entry, &file_kind());
+            let before = dir.stat(&entry).unwrap();
+            let (same, applied) = dir.set(&entry, &before, &Wanted::NOTHING).unwrap();
+            assert_eq!((same, applied), (before, Applied::default()));
+            let want = Wanted {
+                atime: Some(time(5, 7)),
+                mode: Some(mode(0o640)),
+                ..Wanted::NOTHING
+            };
+            let (_, applied) = dir.set(&entry, &before, &want).unwrap();
+            assert_eq!((applied.changes, applied.failures), (Changes::MODE, vec![]));
+            let after = dir.stat(&entry).unwrap();
+            assert_eq!((after.atime, after.mtime), (time(5, 7), before.mtime));
+            assert_eq!((after.mode, after.owner), (mode(0o640), before.owner));
         }
     }
 

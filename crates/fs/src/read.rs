@@ -16,7 +16,7 @@ use crate::{Dir, Error, Stat, StatKind};
 /// An open regular file. Reads take offsets, so threads may share it.
 #[derive(Debug)]
 pub struct SourceFile {
-    file: File,
+    pub(crate) file: File,
 }
 
 impl Dir {

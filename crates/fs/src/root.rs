@@ -31,6 +31,34 @@ impl Root {
         Ok(Self { top })
     }
 
+    /// The same root, with the file systems that are mounted in it as parts of the tree.
+    #[must_use]
+    pub fn with_mounts(mut self) -> Self {
+        self.top.descent.mounts = true;
+        self
+    }
+
+    /// The same root, with symbolic links to directories beneath it as ways to those, for paths
+    /// that [`Root::dir`] opens.
+    ///
+    /// No link leads out of the root. Kernels without `openat2` follow none.
+    #[must_use]
+    pub fn with_links(mut self) -> Self {
+        self.top.descent.links = true;
+        self
+    }
+
+    /// A directory as a root of its own, with the same rules.
+    ///
+    /// # Errors
+    ///
+    /// `fstat`.
+    pub fn at(dir: &Dir) -> Result<Self, Error> {
+        let mut top = dir.clone();
+        top.descent.dev = dir.stat_self()?.dev;
+        Ok(Self { top })
+    }
+
     /// Opens a directory beneath the root, or the root itself.
     ///
     /// # Errors
@@ -63,13 +91,22 @@ pub(crate) struct Descent {
     dev: u64,
     /// Whether the kernel resolves whole paths safely; else we walk from part to part.
     openat2: bool,
+    /// Whether others may be entered all the same.
+    mounts: bool,
+    /// Whether links to directories beneath are followed.
+    links: bool,
 }
 
 impl Descent {
     /// Old kernels answer `ENOSYS`, some container runtimes `EPERM`; either way we walk.
     fn probe(root: BorrowedFd<'_>, dev: u64) -> Self {
-        let openat2 = open_beneath(root, b".", PASS).is_ok();
-        Self { dev, openat2 }
+        let openat2 = open_beneath(root, b".", PASS, STRICT).is_ok();
+        Self {
+            dev,
+            openat2,
+            mounts: false,
+            links: false,
+        }
     }
 
     /// Opens the directory `path` beneath `at` for listing.
@@ -106,7 +143,7 @@ impl Descent {
 
     fn step(self, at: BorrowedFd<'_>, piece: &[u8], flags: OFlag) -> Result<OwnedFd, Error> {
         let opened = if self.openat2 {
-            open_beneath(at, piece, flags)
+            open_beneath(at, piece, flags, self.resolve())
         } else {
             self.open_part(at, piece, flags)
         };
@@ -116,21 +153,44 @@ impl Descent {
     /// Opens one part of a path. Unlike `openat2`, it enters a bind mount of the same file system.
     fn open_part(self, at: BorrowedFd<'_>, part: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
         let fd = openat(at, part, flags | OFlag::O_NOFOLLOW, Mode::empty())?;
-        if fstat(&fd)?.st_dev != self.dev {
+        if !self.mounts && fstat(&fd)?.st_dev != self.dev {
             return Err(Errno::EXDEV);
         }
         Ok(fd)
     }
+
+    fn resolve(self) -> ResolveFlag {
+        let mut resolve = STRICT;
+        resolve.set(ResolveFlag::RESOLVE_NO_XDEV, !self.mounts);
+        resolve.set(ResolveFlag::RESOLVE_NO_SYMLINKS, !self.links);
+        resolve
+    }
 }
 
-fn open_beneath(at: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
-    openat2(at, path, OpenHow::new().flags(flags).resolve(BENEATH))
+fn open_beneath(
+    at: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags).resolve(resolve);
+    for _ in 0..ATTEMPTS {
+        match openat2(at, path, how) {
+            // A rename somewhere, while a link with `..` was followed.
+            Err(Errno::EAGAIN) => {}
+            opened => return opened,
+        }
+    }
+    Err(Errno::EAGAIN)
 }
+
+/// How often a path is resolved that renames meanwhile made uncertain.
+const ATTEMPTS: usize = 64;
 
 /// The longest path one call takes (`PATH_MAX` of `<linux/limits.h>`, less its NUL).
 const LONGEST_PATH: usize = 4095;
 
-const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
+const STRICT: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
     .union(ResolveFlag::RESOLVE_NO_MAGICLINKS)
     .union(ResolveFlag::RESOLVE_NO_SYMLINKS)
     .union(ResolveFlag::RESOLVE_NO_XDEV);
@@ -215,6 +275,44 @@ mod tests {
             assert!(root.dir(&rel(b"proc")).unwrap_err().is_mount_point());
             let top = root.dir(&RelPath::root()).unwrap();
             assert!(top.open_dir(&name("proc")).unwrap_err().is_mount_point());
+        }
+    }
+
+    #[test]
+    fn mount_point_is_a_part_of_the_tree_where_that_is_wanted() {
+        let root = Root::open(Path::new("/")).unwrap().with_mounts();
+        for root in both_ways(&root) {
+            assert!(root.dir(&rel(b"proc/self")).is_err(), "a link");
+            assert!(root.dir(&rel(b"proc/sys")).is_ok());
+            let top = root.dir(&RelPath::root()).unwrap();
+            assert!(top.open_dir(&name("proc")).is_ok());
+        }
+    }
+
+    #[test]
+    fn link_to_a_directory_is_a_way_where_that_is_wanted_and_never_out_of_the_root() {
+        for (folder, root) in roots() {
+            fs::create_dir_all(folder.path().join("in/real/below")).unwrap();
+            fs::create_dir_all(folder.path().join("in/side")).unwrap();
+            let absolute = folder.path().join("in/real");
+            for (name, target) in [
+                ("in/link", Path::new("real")),
+                ("in/side/up", Path::new("../real")),
+                ("in/out", Path::new("..")),
+                ("in/side/far", Path::new("../../in/real")),
+                ("in/absolute", &absolute),
+            ] {
+                symlink(target, folder.path().join(name)).unwrap();
+            }
+            drop(root);
+            let root = Root::open(&folder.path().join("in")).unwrap().with_links();
+            for path in ["link", "link/below", "side/up/below"] {
+                assert!(root.dir(&rel(path.as_bytes())).is_ok(), "{path}");
+            }
+            for path in ["out", "out/in", "side/far", "absolute"] {
+                let error = root.dir(&rel(path.as_bytes())).unwrap_err();
+                assert!(error.is(Errno::EXDEV), "{path}: {error}");
+            }
         }
     }
 

@@ -10,11 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, ftruncate};
+use rustix::fs::copy_file_range;
+use rustix::rand::{GetRandomFlags, getrandom};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::metadata::{self, Inode};
 use crate::read::{next_data, read_whole};
-use crate::{Applied, Dir, Error, Keep, Stat, StatKind};
+use crate::{Applied, Dir, Error, Keep, SourceFile, Stat, StatKind, Wanted};
 
 /// The name of the file in a target's root that says a run is writing there.
 pub const RUN_MARKER: &str = ".barge-run";
@@ -45,6 +47,8 @@ struct Temporary {
     dir: Dir,
     name: Name,
     last: Name,
+    /// It was there before us, and is not removed when nothing comes of it.
+    stays: bool,
 }
 
 impl Dir {
@@ -110,6 +114,74 @@ impl Dir {
     pub fn open_in_place(&self, name: &Name) -> Result<Staged, Error> {
         let file = self.open_for("openat O_RDWR", name, IN_PLACE)?;
         if Stat::of(&file)?.kind != StatKind::File {
+            return Err(Error::new("openat O_RDWR", Errno::ESTALE));
+        }
+        Ok(Staged {
+            file,
+            fresh: false,
+            temporary: None,
+        })
+    }
+
+    /// Creates a temporary file of a name that nobody can know beforehand, empty and of mode 0600.
+    ///
+    /// Runs that write the same tree at a time never meet in one. A killed run's stays.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_CREAT`, or `getrandom`.
+    pub fn stage_unique(&self, last: &Name) -> Result<Staged, Error> {
+        let name = unique_name()?;
+        Ok(Staged {
+            file: self.create(&name)?,
+            fresh: true,
+            temporary: Some(Temporary::of(self, name, last)),
+        })
+    }
+
+    /// Opens a file that was left of `last` under a name of its own, to be written further.
+    ///
+    /// It stays when it is dropped before it was placed.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_RDWR`; `ESTALE` when it is no regular file, or has other names too.
+    pub fn stage_left(&self, name: &Name, last: &Name) -> Result<Staged, Error> {
+        let mut staged = self.open_in_place(name)?;
+        if staged.stat()?.links != 1 {
+            return Err(Error::new("openat O_RDWR", Errno::ESTALE));
+        }
+        staged.temporary = Some(Temporary {
+            stays: true,
+            ..Temporary::of(self, name.clone(), last)
+        });
+        Ok(staged)
+    }
+
+    /// Creates a regular file under its own name, empty and of mode 0600, to be written in place.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_CREAT`, with `EEXIST` when the name is taken.
+    pub fn create_in_place(&self, name: &Name) -> Result<Staged, Error> {
+        Ok(Staged {
+            file: self.create(name)?,
+            fresh: true,
+            temporary: None,
+        })
+    }
+
+    /// Opens a device to write a file's content into it.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_RDWR`; `ESTALE` when it is no device.
+    pub fn open_device(&self, name: &Name) -> Result<Staged, Error> {
+        let file = self.open_for("openat O_RDWR", name, IN_PLACE)?;
+        if !matches!(
+            Stat::of(&file)?.kind,
+            StatKind::CharDevice | StatKind::BlockDevice
+        ) {
             return Err(Error::new("openat O_RDWR", Errno::ESTALE));
         }
         Ok(Staged {
@@ -233,10 +305,123 @@ impl Staged {
         let inode = Inode::open(self.file.as_fd());
         let done = metadata::set(inode, now, want, set, has_attributes);
         if let Some(temporary) = &self.temporary {
-            temporary.rename(dir, new)?;
+            temporary.rename(dir, &temporary.last, new)?;
         }
         self.temporary = None;
         Ok(done)
+    }
+
+    /// Sets what differs of what is wanted, and returns the last look.
+    ///
+    /// # Errors
+    ///
+    /// `fstat`.
+    pub fn set(&self, want: &Wanted<'_>) -> Result<(Stat, Applied), Error> {
+        let now = Stat::of(&self.file)?;
+        let inode = Inode::open(self.file.as_fd());
+        Ok(metadata::set_wanted(inode, now, want))
+    }
+
+    /// Gives a temporary file the name `last` in `dir`, as it is; what had that name is replaced.
+    /// A file that is written in place has its name already.
+    ///
+    /// # Errors
+    ///
+    /// `renameat`, with `EXDEV` between file systems; the file stays a temporary one.
+    pub fn place(&mut self, dir: &Dir, last: &Name) -> Result<(), Error> {
+        if let Some(temporary) = &self.temporary {
+            temporary.rename(dir, last, false)?;
+        }
+        self.temporary = None;
+        Ok(())
+    }
+
+    /// Looks at the file as it is.
+    ///
+    /// # Errors
+    ///
+    /// `fstat`.
+    pub fn stat(&self) -> Result<Stat, Error> {
+        Stat::of(&self.file)
+    }
+
+    /// Waits until its content is on the disk (`fsync(2)`).
+    ///
+    /// # Errors
+    ///
+    /// `fsync`.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(Error::of_io("fsync"))
+    }
+
+    /// Reserves space for `len` bytes, without making the file longer, where the file system can.
+    ///
+    /// # Errors
+    ///
+    /// `fallocate`, also when there is no such space.
+    pub fn reserve(&self, len: u64) -> Result<(), Error> {
+        let len = offset_for("fallocate", len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, len) {
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+            reserved => reserved.map_err(Error::of("fallocate")),
+        }
+    }
+
+    /// Writes what a file holds from `range` at the same offsets, without reading it into memory
+    /// where the kernel can. Returns how many bytes there were: less at the end of that file.
+    ///
+    /// # Errors
+    ///
+    /// `copy_file_range`, `pread` or `pwrite`.
+    pub fn copy_from(&self, source: &SourceFile, range: Range<u64>) -> Result<u64, Error> {
+        let mut at = range.start;
+        while at < range.end {
+            let len = usize::try_from(range.end - at)
+                .unwrap_or(usize::MAX)
+                .min(COPY_MAX);
+            let (mut from, mut to) = (at, at);
+            let copied = copy_file_range(
+                &source.file,
+                Some(&mut from),
+                &self.file,
+                Some(&mut to),
+                len,
+            );
+            let copied = match copied {
+                Err(errno) if CANNOT_COPY.contains(&errno) => {
+                    return Ok(at - range.start + self.copy_by_hand(source, at..range.end)?);
+                }
+                copied => copied.map_err(|errno| Error {
+                    op: "copy_file_range",
+                    errno: errno.raw_os_error(),
+                })?,
+            };
+            if copied == 0 {
+                break;
+            }
+            at += copied as u64;
+        }
+        Ok(at - range.start)
+    }
+
+    fn copy_by_hand(&self, source: &SourceFile, range: Range<u64>) -> Result<u64, Error> {
+        let mut buffer = vec![0; 256 << 10];
+        let mut at = range.start;
+        while at < range.end {
+            let len = usize::try_from(range.end - at)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let read = source.read_at(&mut buffer[..len], at)?;
+            self.write_at(&buffer[..read], at)?;
+            at += read as u64;
+            if read < len {
+                break;
+            }
+        }
+        Ok(at - range.start)
     }
 
     /// Leaves the temporary file on the disk, for a successor to resume from.
@@ -258,7 +443,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let Some(temporary) = self.temporary.as_ref().filter(|temporary| !temporary.stays) {
             // Nobody to tell; the next run finds it under the same name.
             let _ = temporary.dir.unlink(&temporary.name);
         }
@@ -271,22 +456,44 @@ impl Temporary {
             dir: dir.clone(),
             name,
             last: last.clone(),
+            stays: false,
         }
     }
 
-    fn rename(&self, dir: &Dir, new: bool) -> Result<(), Error> {
+    fn rename(&self, dir: &Dir, last: &Name, new: bool) -> Result<(), Error> {
         if new {
-            self.dir.rename_new_into(&self.name, dir, &self.last)
+            self.dir.rename_new_into(&self.name, dir, last)
         } else {
-            self.dir.rename_into(&self.name, dir, &self.last)
+            self.dir.rename_into(&self.name, dir, last)
         }
     }
+}
+
+/// A name of our own kind for something temporary: one of 2^128, which nobody can know beforehand.
+///
+/// # Errors
+///
+/// `getrandom`.
+pub fn unique_name() -> Result<Name, Error> {
+    let mut random = [0; 16];
+    let filled = getrandom(&mut random, GetRandomFlags::empty()).map_err(|errno| Error {
+        op: "getrandom",
+        errno: errno.raw_os_error(),
+    })?;
+    if filled != random.len() {
+        return Err(Error::new("getrandom", Errno::EIO));
+    }
+    Ok(own_name(u128::from_le_bytes(random)))
 }
 
 /// The name of the temporary file for `last`: the same in each run, and of a length that fits.
 pub fn temporary_name(last: &Name) -> Name {
     let digest = xxh3_128(&[SALT, last.as_bytes()].concat());
-    let name = format!("{PREFIX}{digest:0DIGITS$x}");
+    own_name(digest)
+}
+
+fn own_name(number: u128) -> Name {
+    let name = format!("{PREFIX}{number:0DIGITS$x}");
     Name::new(name.as_bytes()).expect("a short word and hexadecimal digits")
 }
 
@@ -300,6 +507,19 @@ fn is_ours(stat: &Stat) -> bool {
 fn offset_for(op: &'static str, value: u64) -> Result<i64, Error> {
     i64::try_from(value).map_err(|_| Error::new(op, Errno::EFBIG))
 }
+
+/// File systems, pairs of them, and sandboxes between which the kernel does not copy.
+const CANNOT_COPY: [rustix::io::Errno; 6] = [
+    rustix::io::Errno::XDEV,
+    rustix::io::Errno::INVAL,
+    rustix::io::Errno::OPNOTSUPP,
+    rustix::io::Errno::NOSYS,
+    rustix::io::Errno::PERM,
+    rustix::io::Errno::BADF,
+];
+
+/// The most one call copies: it takes its time, and may be interrupted between two.
+const COPY_MAX: usize = 64 << 20;
 
 const PREFIX: &str = ".barge-";
 const DIGITS: usize = 32;
@@ -482,6 +702,75 @@ mod tests {
             dir.unlink(&temporary).unwrap();
             dir.make_node(&temporary, &Kind::Fifo).unwrap();
             assert!(dir.stage_resume(&last).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn unique_temporaries_of_one_file_do_not_meet_and_go_when_dropped() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let (one, mut other) = (
+                dir.stage_unique(&name("file")).unwrap(),
+                dir.stage_unique(&name("file")).unwrap(),
+            );
+            assert_eq!(list(&dir).len(), 2);
+            assert!(list(&dir).iter().all(is_own_temporary));
+            other.write_at(b"other", 0).unwrap();
+            other.place(&dir, &name("file")).unwrap();
+            drop((one, other));
+            assert_eq!(list(&dir), [name("file")]);
+            assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"other");
+        }
+    }
+
+    #[test]
+    fn file_that_was_left_stays_until_it_is_placed() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            dir.make_dir(&name("partial")).unwrap();
+            let partial = dir.open_dir(&name("partial")).unwrap();
+            fs::write(folder.path().join("partial/file"), "begun").unwrap();
+            drop(partial.stage_left(&name("file"), &name("file")).unwrap());
+            assert_eq!(list(&partial), [name("file")]);
+            let mut left = partial.stage_left(&name("file"), &name("file")).unwrap();
+            left.write_at(b", ended", 5).unwrap();
+            left.place(&dir, &name("file")).unwrap();
+            assert_eq!(list(&partial), []);
+            assert_eq!(
+                fs::read(folder.path().join("file")).unwrap(),
+                b"begun, ended"
+            );
+            dir.hard_link(&name("other"), &dir, &name("file")).unwrap();
+            assert!(dir.stage_left(&name("file"), &name("file")).is_err());
+        }
+    }
+
+    #[test]
+    fn bytes_of_another_file_are_copied_as_far_as_there_are_any() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let bytes: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+            fs::write(folder.path().join("basis"), &bytes).unwrap();
+            let basis = dir.open_file(&name("basis")).unwrap();
+            let staged = dir.stage_unique(&name("file")).unwrap();
+            assert_eq!(staged.copy_from(&basis, 0..1 << 40), Ok(300_000));
+            assert_eq!(staged.copy_by_hand(&basis, 100..200), Ok(100));
+            let mut copied = vec![0; 400_000];
+            let len = staged.read_at(&mut copied, 0).unwrap();
+            assert!(copied[..len] == bytes);
+        }
+    }
+
+    #[test]
+    fn only_devices_are_opened_as_devices() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            drop(dir.create_in_place(&name("file")).unwrap());
+            assert!(dir.create_in_place(&name("file")).unwrap_err().is_exists());
+            dir.make_node(&name("fifo"), &Kind::Fifo).unwrap();
+            for entry in ["fifo", "file", "absent"] {
+                assert!(dir.open_device(&name(entry)).is_err(), "{entry}");
+            }
         }
     }
 

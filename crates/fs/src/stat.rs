@@ -77,6 +77,8 @@ pub struct Stat {
     pub size: u64,
     /// Time of the last change of the content.
     pub mtime: Timestamp,
+    /// Time of the last reading, as far as the file system keeps it.
+    pub atime: Timestamp,
     /// Time of the last change of content or inode.
     pub ctime: Timestamp,
     /// The file system it is on.
@@ -111,6 +113,7 @@ impl Stat {
             owner: Owner::new(raw.st_uid, raw.st_gid)?,
             size: u64::try_from(raw.st_size).ok()?,
             mtime: time(raw.st_mtime, raw.st_mtime_nsec)?,
+            atime: time(raw.st_atime, raw.st_atime_nsec)?,
             ctime: time(raw.st_ctime, raw.st_ctime_nsec)?,
             dev: raw.st_dev,
             ino: raw.st_ino,

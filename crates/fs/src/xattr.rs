@@ -82,13 +82,13 @@ impl Attributes {
         Self { path, is_handle }
     }
 
-    /// Reads what `keep` carries, sorted by name. One that vanishes meanwhile is left out.
-    pub(crate) fn read(&self, keep: &Keep) -> Result<Vec<Xattr>, Error> {
+    /// Reads what is carried, sorted by name. One that vanishes meanwhile is left out.
+    pub(crate) fn read(&self, carries: &dyn Fn(&XattrName) -> bool) -> Result<Vec<Xattr>, Error> {
         let mut xattrs = Vec::new();
         for name in self.list()? {
             let name = XattrName::new(name.as_bytes())
                 .ok_or_else(|| Error::new("llistxattr", Errno::ERANGE))?;
-            if !keep.carries(&name) {
+            if !carries(&name) {
                 continue;
             }
             if let Some(value) = self.get(&name)? {
