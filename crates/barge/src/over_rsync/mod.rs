@@ -10,9 +10,13 @@ mod event;
 #[allow(dead_code, reason = "until the roles stand")]
 mod failure;
 #[allow(dead_code, reason = "until the roles stand")]
+mod incoming;
+#[allow(dead_code, reason = "until the roles stand")]
 mod outgoing;
 #[allow(dead_code, reason = "until the roles stand")]
 mod read_ahead;
+#[allow(dead_code, reason = "until the roles stand")]
+mod run;
 
 pub use barge_rsync::options;
 pub use connection::{Connection, Input, Output};

@@ -1,0 +1,211 @@
+//! What the threads of one side of a run share: whom it tells, what went wrong, the wire out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use barge_rsync::session::Setup;
+use barge_rsync::wire::mux::Tag;
+
+use super::activity::Activity;
+use super::event::Level;
+use super::failure::{Failure, describe_exit, exit};
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
+use super::{Event, Listener};
+
+/// One side of a run.
+pub(crate) struct Run {
+    /// Started by the other side: what it says, it says through that one.
+    pub(crate) server: bool,
+    /// This side sends.
+    pub(crate) sender: bool,
+    pub(crate) setup: Setup,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) activity: Arc<Activity>,
+    /// Bytes that came, frame headers included.
+    pub(crate) received: AtomicU64,
+    listener: Arc<dyn Listener>,
+    io_error: AtomicU8,
+    file_error: AtomicBool,
+    /// The transfer proper has started: older peers know keep-alives from there on.
+    started: AtomicBool,
+}
+
+/// Trouble with the sender's lists, as its bits cross the wire.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum IoError {
+    /// Something could not be listed: nothing is deleted.
+    General = 1,
+    /// Something vanished while it was listed.
+    Vanished = 2,
+    /// Deletions ended at their limit.
+    DeleteLimit = 4,
+}
+
+impl Run {
+    pub(crate) fn new(
+        server: bool,
+        sender: bool,
+        setup: Setup,
+        outgoing: Outgoing,
+        activity: Arc<Activity>,
+        received: u64,
+        listener: Arc<dyn Listener>,
+    ) -> Self {
+        Self {
+            server,
+            sender,
+            setup,
+            outgoing,
+            activity,
+            received: AtomicU64::new(received),
+            listener,
+            io_error: AtomicU8::new(0),
+            file_error: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+        }
+    }
+
+    /// Says a line of this side's, with its newline: a client shows it, a server sends it to its
+    /// client (it leaves with the next flush) and keeps it in its log.
+    pub(crate) fn say(&self, level: Level, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        if self.server {
+            self.outgoing.text(tag_of(level), text);
+        }
+        self.hear(level, text);
+    }
+
+    /// Tells the listener a line, the peer's or our own.
+    pub(crate) fn hear(&self, level: Level, text: &[u8]) {
+        if level == Level::FileError {
+            self.file_error.store(true, Ordering::Relaxed);
+        }
+        self.tell(Event::Line { level, text });
+    }
+
+    /// Tells the listener of an event.
+    pub(crate) fn tell(&self, event: Event<'_>) {
+        self.listener.event(event);
+    }
+
+    /// Remembers trouble. Whether it is new.
+    pub(crate) fn trouble(&self, error: IoError) -> bool {
+        let bit = error as u8;
+        self.io_error.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// Takes the peer's trouble: the bits that are known.
+    pub(crate) fn add_io_error(&self, bits: i32) {
+        let known = (bits & 7) as u8;
+        self.io_error.fetch_or(known, Ordering::Relaxed);
+    }
+
+    /// The bits of [`IoError`] so far.
+    pub(crate) fn io_error(&self) -> u8 {
+        self.io_error.load(Ordering::Relaxed)
+    }
+
+    /// From here on keep-alives may be sent to any peer.
+    pub(crate) fn transfer_starts(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn may_keep_alive(&self) -> bool {
+        self.setup.protocol.is_31_or_newer() || self.started.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer may send messages of this kind to this side.
+    pub(crate) fn may_hear(&self, tag: Tag) -> bool {
+        match tag {
+            Tag::IoTimeout => !self.server,
+            Tag::Success => self.sender,
+            Tag::NoSend => !self.sender,
+            Tag::Deleted => self.sender && !self.server,
+            _ => true,
+        }
+    }
+
+    /// The exit code of a run that came to its end.
+    pub(crate) fn exit_code(&self) -> u8 {
+        let trouble = self.io_error();
+        let has = |error: IoError| trouble & error as u8 != 0;
+        if has(IoError::General) || self.file_error.load(Ordering::Relaxed) {
+            exit::PARTIAL
+        } else if has(IoError::Vanished) {
+            exit::VANISHED
+        } else if has(IoError::DeleteLimit) {
+            exit::DELETE_LIMIT
+        } else {
+            0
+        }
+    }
+
+    /// Ends the run before its time: says why, tells the peer if it can hear it, and waits until
+    /// it has. Returns why the run ended in the end, the peer's own word going before ours where
+    /// only the connection failed.
+    pub(crate) fn give_up(&self, incoming: &mut Incoming, failure: Failure) -> Failure {
+        if failure.can_be_told() {
+            self.say_farewell(&failure);
+            if self.setup.protocol.is_31_or_newer() {
+                let code = i32::from(failure.exit_code());
+                self.outgoing.message(Tag::ErrorExit, &code.to_le_bytes());
+            }
+        }
+        let flushed = self.outgoing.flush();
+        if flushed.is_ok() && failure.can_be_told() && !self.setup.protocol.is_31_or_newer() {
+            let _ = self.outgoing.close();
+        }
+        match (incoming.drain(self.farewell_patience()), &failure) {
+            (Err(Failure::Peer(code)), Failure::Connection { .. }) => Failure::Peer(code),
+            _ => failure,
+        }
+    }
+
+    fn say_farewell(&self, failure: &Failure) {
+        let text = failure.to_string();
+        if !text.is_empty() {
+            self.say(Level::Error, format!("{text}\n"));
+        }
+        if self.server {
+            let code = failure.exit_code();
+            let role = if self.sender { "Sender" } else { "Receiver" };
+            let text = format!(
+                "rsync error: {} (code {code}) at barge [{role}={VERSION}]\n",
+                describe_exit(code)
+            );
+            self.outgoing.text(Tag::Error, text.as_bytes());
+        }
+    }
+
+    /// How long a peer may take to hear that the run ends.
+    fn farewell_patience(&self) -> Duration {
+        let seconds = match self.activity.limit() {
+            0 => LONGEST_FAREWELL,
+            limit => limit.min(LONGEST_FAREWELL),
+        };
+        Duration::from_secs(seconds.into())
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Run")
+    }
+}
+
+fn tag_of(level: Level) -> Tag {
+    match level {
+        Level::Info => Tag::Info,
+        Level::Warning => Tag::Warning,
+        Level::Error => Tag::Error,
+        Level::FileError => Tag::ErrorXfer,
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Seconds a peer has to answer that the run ends.
+const LONGEST_FAREWELL: u32 = 10;
