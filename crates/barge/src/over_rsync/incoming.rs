@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use barge_rsync::WireError;
-use barge_rsync::wire::cursor::{Parsed, Reader, Stream};
-use barge_rsync::wire::mux::{FrameHeader, Tag};
+use barge_rsync::wire::cursor::{self, Parsed, Reader};
+use barge_rsync::wire::mux::{Demux, Frame, Message, TextKind};
 use barge_rsync::wire::ndx::FileIndex;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::activity::Due;
 use super::event::Level;
@@ -41,24 +41,23 @@ pub(crate) struct Incoming {
     input: Box<dyn Input>,
     run: Arc<Run>,
     ear: Ear,
-    /// Bytes as they came, `filled` of them; the rest is room.
-    raw: BytesMut,
-    filled: usize,
-    /// Payload of the data frame at the front of `raw` that has not been unpacked.
-    frame_left: usize,
-    data: Stream,
+    /// Room to read into.
+    room: BytesMut,
+    demux: Demux,
+    /// Of the data stream, what was unpacked and not read.
+    data: BytesMut,
 }
 
 impl Incoming {
     pub(crate) fn new(input: Box<dyn Input>, run: Arc<Run>, ear: Ear) -> Self {
+        let demux = Demux::new(run.peer());
         Self {
             input,
             run,
             ear,
-            raw: BytesMut::new(),
-            filled: 0,
-            frame_left: 0,
-            data: Stream::default(),
+            room: BytesMut::new(),
+            demux,
+            data: BytesMut::new(),
         }
     }
 
@@ -67,31 +66,19 @@ impl Incoming {
         &mut self,
         mut parse: impl FnMut(&mut Reader<'_>) -> Parsed<T>,
     ) -> Result<T, Failure> {
-        loop {
-            if let Some(value) = self.poll(&mut parse)? {
-                return Ok(value);
-            }
-            self.wait()?;
-        }
-    }
-
-    /// Reads one thing off the data stream if it has come.
-    pub(crate) fn poll<T>(
-        &mut self,
-        mut parse: impl FnMut(&mut Reader<'_>) -> Parsed<T>,
-    ) -> Result<Option<T>, Failure> {
-        self.poll_with(|data| data.read(&mut parse))
+        self.read_with(|data| cursor::read(data, &mut parse))
     }
 
     /// Takes 1 to `most` bytes of the data stream, as many as came in one piece; waits for them.
-    pub(crate) fn take(&mut self, most: usize) -> Result<Bytes, Failure> {
-        self.read_with(|data| Ok(data.take(most)))
+    pub(crate) fn take(&mut self, most: usize) -> Result<BytesMut, Failure> {
+        self.read_with(|data| Ok(take(data, most)))
     }
 
-    /// Lets a machine read from the data stream until it has something.
+    /// Lets a machine read from the data stream until it has something; waits as
+    /// [`read`](Self::read) does.
     pub(crate) fn read_with<T>(
         &mut self,
-        mut read: impl FnMut(&mut Stream) -> Result<Option<T>, WireError>,
+        mut read: impl FnMut(&mut BytesMut) -> Result<Option<T>, WireError>,
     ) -> Result<T, Failure> {
         loop {
             if let Some(value) = self.poll_with(&mut read)? {
@@ -104,14 +91,16 @@ impl Incoming {
     /// Lets a machine read from the data stream as far as it has come.
     pub(crate) fn poll_with<T>(
         &mut self,
-        mut read: impl FnMut(&mut Stream) -> Result<Option<T>, WireError>,
+        mut read: impl FnMut(&mut BytesMut) -> Result<Option<T>, WireError>,
     ) -> Result<Option<T>, Failure> {
         loop {
             if let Some(value) = read(&mut self.data)? {
                 return Ok(Some(value));
             }
-            if !self.unpack()? {
-                return Ok(None);
+            match self.demux.poll()? {
+                None => return Ok(None),
+                Some(Frame::Data(data)) => cursor::append(&mut self.data, data),
+                Some(Frame::Message(message)) => self.message(message)?,
             }
         }
     }
@@ -150,7 +139,7 @@ impl Incoming {
     pub(crate) fn drain(&mut self, patience: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            while self.poll_with(|data| Ok(data.take(usize::MAX)))?.is_some() {}
+            while self.poll_with(|data| Ok(take(data, usize::MAX)))?.is_some() {}
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
@@ -165,75 +154,31 @@ impl Incoming {
     }
 
     fn fill(&mut self, patience: Option<Duration>) -> io::Result<usize> {
-        if self.raw.len() - self.filled < LEAST_ROOM {
-            let mut fresh = BytesMut::zeroed(BLOCK + self.filled);
-            fresh[..self.filled].copy_from_slice(&self.raw[..self.filled]);
-            self.raw = fresh;
+        if self.room.len() < LEAST_ROOM {
+            self.room = BytesMut::zeroed(ROOM);
         }
-        let count = self.input.read(&mut self.raw[self.filled..], patience)?;
-        self.filled += count;
+        let count = self.input.read(&mut self.room, patience)?;
+        self.demux.handle_input(self.room.split_to(count));
         self.run.received.fetch_add(count as u64, Ordering::Relaxed);
         self.run.activity.progress();
         Ok(count)
     }
 
-    /// Takes one frame, or what there is of a data frame, off what came. False when more has to
-    /// come first.
-    fn unpack(&mut self) -> Result<bool, Failure> {
-        if self.frame_left > 0 {
-            let count = self.frame_left.min(self.filled);
-            let payload = self.take_raw(count);
-            self.frame_left -= count;
-            self.data.push(payload);
-            return Ok(count > 0);
-        }
-        if self.filled < FrameHeader::LEN {
-            return Ok(false);
-        }
-        let header = self.raw.first_chunk().expect("as much is filled");
-        let FrameHeader { tag, len } = FrameHeader::decode(*header)?;
-        if tag == Tag::Data {
-            self.take_raw(FrameHeader::LEN);
-            self.frame_left = len;
-            return Ok(true);
-        }
-        if self.filled < FrameHeader::LEN + len {
-            return Ok(false);
-        }
-        self.take_raw(FrameHeader::LEN);
-        let payload = self.take_raw(len);
-        self.message(tag, &payload)?;
-        Ok(true)
-    }
-
-    fn take_raw(&mut self, count: usize) -> Bytes {
-        self.filled -= count;
-        self.raw.split_to(count).freeze()
-    }
-
-    fn message(&mut self, tag: Tag, mut payload: &[u8]) -> Result<(), Failure> {
-        if !self.run.may_hear(tag) {
-            return Err(WireError::Stream("a message that this peer may not send").into());
-        }
-        match tag {
-            Tag::Data | Tag::Noop => {}
-            Tag::ErrorXfer => self.run.hear(Level::FileError, payload),
-            Tag::Info => self.run.hear(Level::Info, payload),
-            Tag::Error => self.run.hear(Level::Error, payload),
-            Tag::Warning => self.run.hear(Level::Warning, payload),
-            Tag::IoError => {
-                self.run.add_io_error(payload.get_i32_le());
+    fn message(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Text(kind, text) => self.run.hear(level_of(kind), &text),
+            Message::IoError(errors) => {
+                self.run.trouble(errors);
                 (self.ear)(Heard::IoError)?;
             }
-            Tag::IoTimeout => self.run.activity.adopt(payload.get_i32_le()),
-            Tag::ErrorExit => return Err(self.end_of_peer(payload)),
-            Tag::Success => (self.ear)(Heard::Success(index(payload)?))?,
-            Tag::NoSend => (self.ear)(Heard::NoSend(index(payload)?))?,
-            Tag::Deleted => {
-                let (name, mode) = match payload.strip_suffix(&[0]) {
-                    Some(name) => (name, 0o040_000),
-                    None => (payload, 0),
-                };
+            Message::IoTimeout(seconds) => self.run.activity.adopt(seconds),
+            Message::Noop if self.run.sender => self.run.outgoing.keep_alive()?,
+            Message::Noop => {}
+            Message::ErrorExit(code) => return Err(self.end_of_peer(code)),
+            Message::Success(index) => (self.ear)(Heard::Success(index))?,
+            Message::NoSend(index) => (self.ear)(Heard::NoSend(index))?,
+            Message::Deleted { name, is_dir } => {
+                let (name, mode) = (&*name, if is_dir { 0o040_000 } else { 0 });
                 self.run.tell(Event::Deleted { name, mode });
             }
         }
@@ -242,15 +187,15 @@ impl Incoming {
 
     /// The peer ends the run, or has heard that this side does. The sending side answers; the
     /// receiving side says it on, for its sender to answer.
-    fn end_of_peer(&self, mut code: &[u8]) -> Failure {
-        if code.is_empty() {
+    fn end_of_peer(&self, code: Option<i32>) -> Failure {
+        let Some(code) = code else {
             return Failure::Peer(exit::STREAM);
-        }
-        let answer: &[u8] = if self.run.sender { &[] } else { code };
-        self.run.outgoing.message(Tag::ErrorExit, answer);
+        };
+        let answer = Some(code).filter(|_| !self.run.sender);
+        self.run.outgoing.message(&Message::ErrorExit(answer));
         // When it cannot be told any more, it has gone, which is what it wanted.
         let _ = self.run.outgoing.flush();
-        Failure::Peer(u8::try_from(code.get_i32_le()).unwrap_or(exit::STREAM))
+        Failure::Peer(u8::try_from(code).unwrap_or(exit::STREAM))
     }
 }
 
@@ -260,13 +205,22 @@ impl std::fmt::Debug for Incoming {
     }
 }
 
-fn index(mut payload: &[u8]) -> Result<FileIndex, WireError> {
-    let index = FileIndex::from_wire(payload.get_i32_le());
-    index.ok_or(WireError::Protocol("a negative index in a message"))
+fn take(data: &mut BytesMut, most: usize) -> Option<BytesMut> {
+    let len = data.len().min(most);
+    (len > 0).then(|| data.split_to(len))
 }
 
-/// Bytes that are read into one piece of memory.
-const BLOCK: usize = 128 << 10;
+fn level_of(kind: TextKind) -> Level {
+    match kind {
+        TextKind::ErrorXfer => Level::FileError,
+        TextKind::Info => Level::Info,
+        TextKind::Error => Level::Error,
+        TextKind::Warning => Level::Warning,
+    }
+}
+
+/// Bytes of one piece of memory that is read into.
+const ROOM: usize = 128 << 10;
 
 /// Room below which a new piece is taken.
 const LEAST_ROOM: usize = 16 << 10;
@@ -280,6 +234,7 @@ mod tests {
     use barge_delta::Checksum;
     use barge_rsync::ProtocolVersion;
     use barge_rsync::session::{CompatFlags, Setup};
+    use barge_rsync::wire::mux::{FrameHeader, Tag};
     use barge_rsync::wire::token::Compression;
 
     use super::*;

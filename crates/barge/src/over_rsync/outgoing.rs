@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
-use barge_rsync::wire::mux::{FrameHeader, MAX_TEXT, Tag};
+use barge_rsync::wire::mux::{FrameHeader, MAX_TEXT, Message, Tag, TextKind};
 use barge_types::ByteRate;
 use bytes::BytesMut;
 
@@ -112,15 +112,16 @@ impl Outgoing {
     }
 
     /// Adds a message behind the data that was given before. It leaves with the next flush.
-    pub(crate) fn message(&self, tag: Tag, payload: &[u8]) {
-        self.pending().push_frame(tag, payload);
+    pub(crate) fn message(&self, message: &Message) {
+        let (tag, payload) = message.encode();
+        self.pending().push_frame(tag, &payload);
     }
 
     /// Adds a text as messages of the length that a peer takes.
-    pub(crate) fn text(&self, tag: Tag, text: &[u8]) {
+    pub(crate) fn text(&self, kind: TextKind, text: &[u8]) {
         let mut pending = self.pending();
         for piece in text.chunks(MAX_TEXT) {
-            pending.push_frame(tag, piece);
+            pending.push_frame(kind.tag(), piece);
         }
     }
 
@@ -155,7 +156,7 @@ impl Outgoing {
 
     /// Tells the peer that this side is alive. Does not count as something that moved.
     pub(crate) fn keep_alive(&self) -> Result<(), Failure> {
-        self.message(Tag::Data, &[]);
+        self.pending().push_frame(Tag::Data, &[]);
         self.urge()
     }
 
@@ -335,6 +336,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use barge_rsync::wire::ndx::FileIndex;
     use bytes::BufMut;
 
     use super::*;
@@ -390,7 +392,7 @@ mod tests {
         outgoing.data(|out| out.put_slice(b"ab")).unwrap();
         outgoing.data(|_| ()).unwrap();
         outgoing.data(|out| out.put_slice(b"c")).unwrap();
-        outgoing.message(Tag::NoSend, &[1, 0, 0, 0]);
+        outgoing.message(&Message::NoSend(FileIndex::new(1).unwrap()));
         outgoing.data(|out| out.put_slice(b"d")).unwrap();
         assert!(bytes.lock().unwrap().is_empty());
         outgoing.flush().unwrap();
@@ -436,7 +438,7 @@ mod tests {
             while outgoing.line.try_lock().is_ok() {
                 std::thread::yield_now();
             }
-            outgoing.text(Tag::Info, b"text\n");
+            outgoing.text(TextKind::Info, b"text\n");
             outgoing.urge().unwrap();
             open.send(()).unwrap();
             writer.join().unwrap().unwrap();
@@ -448,7 +450,7 @@ mod tests {
     #[test]
     fn text_longer_than_a_peer_takes_is_cut() {
         let (outgoing, bytes) = outgoing(None);
-        outgoing.text(Tag::Warning, &[b'x'; 6000]);
+        outgoing.text(TextKind::Warning, &[b'x'; 6000]);
         outgoing.flush().unwrap();
         let frames = frames(&bytes.lock().unwrap());
         let lens: Vec<_> = frames

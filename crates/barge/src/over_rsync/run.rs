@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use barge_rsync::session::Setup;
-use barge_rsync::wire::mux::Tag;
+use barge_rsync::wire::mux::{IoErrors, Message, Peer, TextKind};
 
 use super::activity::Activity;
 use super::event::Level;
@@ -26,22 +26,10 @@ pub(crate) struct Run {
     /// Bytes that came, frame headers included.
     pub(crate) received: AtomicU64,
     listener: Arc<dyn Listener>,
-    io_error: AtomicU8,
+    io_errors: AtomicU8,
     file_error: AtomicBool,
     /// The transfer proper has started: older peers know keep-alives from there on.
     started: AtomicBool,
-}
-
-/// Trouble with the sender's lists, as its bits cross the wire.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub(crate) enum IoError {
-    /// Something could not be listed: nothing is deleted.
-    General = 1,
-    /// Something vanished while it was listed.
-    Vanished = 2,
-    /// Deletions ended at their limit.
-    DeleteLimit = 4,
 }
 
 impl Run {
@@ -62,7 +50,7 @@ impl Run {
             activity,
             received: AtomicU64::new(received),
             listener,
-            io_error: AtomicU8::new(0),
+            io_errors: AtomicU8::new(0),
             file_error: AtomicBool::new(false),
             started: AtomicBool::new(false),
         }
@@ -73,7 +61,7 @@ impl Run {
     pub(crate) fn say(&self, level: Level, text: impl AsRef<[u8]>) {
         let text = text.as_ref();
         if self.server {
-            self.outgoing.text(tag_of(level), text);
+            self.outgoing.text(kind_of(level), text);
         }
         self.hear(level, text);
     }
@@ -91,21 +79,15 @@ impl Run {
         self.listener.event(event);
     }
 
-    /// Remembers trouble. Whether it is new.
-    pub(crate) fn trouble(&self, error: IoError) -> bool {
-        let bit = error as u8;
-        self.io_error.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    /// Remembers trouble with the sender's lists, ours or the peer's. Whether any of it is new.
+    pub(crate) fn trouble(&self, errors: IoErrors) -> bool {
+        let bits = errors.bits();
+        self.io_errors.fetch_or(bits, Ordering::Relaxed) & bits != bits
     }
 
-    /// Takes the peer's trouble: the bits that are known.
-    pub(crate) fn add_io_error(&self, bits: i32) {
-        let known = (bits & 7) as u8;
-        self.io_error.fetch_or(known, Ordering::Relaxed);
-    }
-
-    /// The bits of [`IoError`] so far.
-    pub(crate) fn io_error(&self) -> u8 {
-        self.io_error.load(Ordering::Relaxed)
+    /// All trouble so far.
+    pub(crate) fn io_errors(&self) -> IoErrors {
+        IoErrors::from_wire(self.io_errors.load(Ordering::Relaxed).into())
     }
 
     /// From here on keep-alives may be sent to any peer.
@@ -117,26 +99,23 @@ impl Run {
         self.setup.protocol.is_31_or_newer() || self.started.load(Ordering::Relaxed)
     }
 
-    /// Whether the peer may send messages of this kind to this side.
-    pub(crate) fn may_hear(&self, tag: Tag) -> bool {
-        match tag {
-            Tag::IoTimeout => !self.server,
-            Tag::Success => self.sender,
-            Tag::NoSend => !self.sender,
-            Tag::Deleted => self.sender && !self.server,
-            _ => true,
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer {
+            protocol: self.setup.protocol.get(),
+            server: !self.server,
+            sender: !self.sender,
         }
     }
 
     /// The exit code of a run that came to its end.
     pub(crate) fn exit_code(&self) -> u8 {
-        let trouble = self.io_error();
-        let has = |error: IoError| trouble & error as u8 != 0;
-        if has(IoError::General) || self.file_error.load(Ordering::Relaxed) {
+        let trouble = self.io_errors();
+        if trouble.has(IoErrors::GENERAL) || self.file_error.load(Ordering::Relaxed) {
             exit::PARTIAL
-        } else if has(IoError::Vanished) {
+        } else if trouble.has(IoErrors::VANISHED) {
             exit::VANISHED
-        } else if has(IoError::DeleteLimit) {
+        } else if trouble.has(IoErrors::DELETE_LIMIT) {
             exit::DELETE_LIMIT
         } else {
             0
@@ -150,8 +129,8 @@ impl Run {
         if failure.can_be_told() {
             self.say_farewell(&failure);
             if self.setup.protocol.is_31_or_newer() {
-                let code = i32::from(failure.exit_code());
-                self.outgoing.message(Tag::ErrorExit, &code.to_le_bytes());
+                let code = Some(failure.exit_code().into());
+                self.outgoing.message(&Message::ErrorExit(code));
             }
         }
         let flushed = self.outgoing.flush();
@@ -176,7 +155,7 @@ impl Run {
                 "rsync error: {} (code {code}) at barge [{role}={VERSION}]\n",
                 describe_exit(code)
             );
-            self.outgoing.text(Tag::Error, text.as_bytes());
+            self.outgoing.text(TextKind::Error, text.as_bytes());
         }
     }
 
@@ -196,12 +175,12 @@ impl std::fmt::Debug for Run {
     }
 }
 
-fn tag_of(level: Level) -> Tag {
+fn kind_of(level: Level) -> TextKind {
     match level {
-        Level::Info => Tag::Info,
-        Level::Warning => Tag::Warning,
-        Level::Error => Tag::Error,
-        Level::FileError => Tag::ErrorXfer,
+        Level::Info => TextKind::Info,
+        Level::Warning => TextKind::Warning,
+        Level::Error => TextKind::Error,
+        Level::FileError => TextKind::ErrorXfer,
     }
 }
 
