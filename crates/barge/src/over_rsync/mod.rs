@@ -5,7 +5,12 @@
 
 #[allow(dead_code, reason = "until the roles stand")]
 mod activity;
+#[allow(dead_code, reason = "until the roles stand")]
+mod agreed;
+mod client;
 mod connection;
+#[allow(dead_code, reason = "until the daemon stands")]
+mod conversation;
 mod event;
 #[allow(dead_code, reason = "until the roles stand")]
 mod failure;
@@ -13,15 +18,19 @@ mod failure;
 mod incoming;
 #[allow(dead_code, reason = "until the roles stand")]
 mod outgoing;
+mod pipe;
 #[allow(dead_code, reason = "until the roles stand")]
 mod read_ahead;
 #[allow(dead_code, reason = "until the roles stand")]
 mod run;
 
-pub use barge_rsync::options;
+pub use agreed::{Ended, ModuleBase};
+pub use barge_rsync::{options, session};
+pub use client::{Client, Login, Peer, ServerArgs, Visit};
 pub use connection::{Connection, Input, Output};
 pub use event::{Event, Item, ItemSide, Level, Listener, Position, RunStats};
 pub use failure::{Failure, describe_exit};
+pub use pipe::pipe;
 
 pub use crate::filter::{
     DaemonRules, ReadAbove, RuleError, RuleList, RuleSide, RuleSources, Scope, rules_cross,

@@ -1,0 +1,106 @@
+//! What a role begins with: the end of every handshake, whoever shook hands.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use barge_rsync::options::Options;
+use barge_rsync::session::Setup;
+
+use super::{Connection, Failure, Listener, RunStats};
+use crate::filter::RuleList;
+
+/// Everything a side knows when the first multiplexed frame is due.
+pub(crate) struct Agreed {
+    /// What the connection speaks.
+    pub(crate) setup: Setup,
+    /// What is to be done. `server` and `sender` say which side this is.
+    pub(crate) options: Options,
+    /// What was read beyond the handshake is read from it first.
+    pub(crate) connection: Connection,
+    /// Bytes that went and came before.
+    pub(crate) moved: Moved,
+    /// Who hears of the run.
+    pub(crate) listener: Arc<dyn Listener>,
+    /// A client's rules. A server reads its client's, where they are due.
+    pub(crate) rules: RuleList,
+    /// Where paths begin.
+    pub(crate) base: Base,
+    /// A receiving side: where to; exactly one path. A sending side: what; one path or more.
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Moved {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// Where paths begin, and how far they may lead.
+#[derive(Clone, Debug)]
+pub(crate) enum Base {
+    /// In the working directory, and anywhere: the operator's own, or of a login that could do all
+    /// this without us.
+    Working,
+    /// In a daemon's module, and never out of it.
+    Module(Arc<ModuleBase>),
+}
+
+/// A daemon's module, as its roles see it.
+#[derive(Clone, Debug, Default)]
+pub struct ModuleBase {
+    /// Its name, for messages: «(in NAME)».
+    pub name: String,
+    /// Its directory, as this process reaches it.
+    pub root: PathBuf,
+    /// Asked before all other rules.
+    pub rules: RuleList,
+    /// Owners are numbers here, whatever the client wants; what crosses the wire stays the same.
+    pub numeric_ids: bool,
+    /// Targets of received links are cut down to what is below the module.
+    pub sanitizes_links: bool,
+    /// `incoming chmod`: of all that is received, whatever else decides its mode.
+    pub incoming_chmod: Option<Vec<u8>>,
+    /// `outgoing chmod`: of all that is sent.
+    pub outgoing_chmod: Option<Vec<u8>>,
+    /// `ignore nonreadable`: what cannot be read is not listed.
+    pub ignores_nonreadable: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// The exit code of rsync(1).
+    pub code: u8,
+    /// What moved.
+    pub stats: RunStats,
+    /// Why it stopped before its end; the peer has been told, and so has the listener.
+    pub failure: Option<Failure>,
+}
+
+impl Ended {
+    /// A run that stopped before it began.
+    pub(crate) fn failed(failure: Failure) -> Self {
+        Self {
+            code: failure.exit_code(),
+            stats: RunStats::default(),
+            failure: Some(failure),
+        }
+    }
+}
+
+/// Sends what [`Agreed::paths`] name, to the end of the run.
+pub(crate) fn send(_agreed: Agreed) -> Ended {
+    Ended::failed(Failure::fatal(
+        4,
+        "sending over rsync's protocol is not there yet",
+    ))
+}
+
+/// Receives into what [`Agreed::paths`] names, to the end of the run.
+pub(crate) fn receive(_agreed: Agreed) -> Ended {
+    Ended::failed(Failure::fatal(
+        4,
+        "receiving over rsync's protocol is not there yet",
+    ))
+}
