@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use barge_types::Name;
@@ -27,25 +28,39 @@ impl Dir {
     /// `ELOOP` when it is a symbolic link, `ESTALE` when it is anything else but a regular file:
     /// it was exchanged since it was looked at. Never blocks on a fifo.
     pub fn open_file(&self, name: &Name) -> Result<SourceFile, Error> {
-        let opened = match openat(
-            self,
-            name.as_bytes(),
-            READ | OFlag::O_NOATIME,
-            Mode::empty(),
-        ) {
-            // Only a file's owner may ask for its access time to be left alone.
-            Err(Errno::EPERM) => openat(self, name.as_bytes(), READ, Mode::empty()),
-            opened => opened,
-        };
-        let file = SourceFile {
-            file: opened.map_err(Error::of("openat"))?.into(),
-        };
-        file.require_regular()?;
-        Ok(file)
+        Ok(self.open_source(name)?.0)
+    }
+
+    /// The same, with the look at it that was taken when it was open.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_file`](Self::open_file).
+    pub fn open_source(&self, name: &Name) -> Result<(SourceFile, Stat), Error> {
+        SourceFile::open(|flags| {
+            let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            openat(self, name.as_bytes(), flags, Mode::empty()).map_err(Error::of("openat"))
+        })
     }
 }
 
 impl SourceFile {
+    /// Opens a regular file with the flags it is given.
+    pub(crate) fn open(
+        open: impl Fn(OFlag) -> Result<OwnedFd, Error>,
+    ) -> Result<(Self, Stat), Error> {
+        let opened = match open(READ | OFlag::O_NOATIME) {
+            // Only a file's owner may ask for its access time to be left alone.
+            Err(error) if error.is(Errno::EPERM) => open(READ),
+            opened => opened,
+        };
+        let file = Self {
+            file: opened?.into(),
+        };
+        let stat = file.require_regular()?;
+        Ok((file, stat))
+    }
+
     /// Looks at it anew, to see whether it changed while it was read.
     ///
     /// # Errors
@@ -140,10 +155,8 @@ fn seek(file: &File, from: u64, whence: Whence) -> Result<u64, Errno> {
 
 /// Non-blocking, so that a fifo put in a file's place holds nobody up.
 const READ: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_NONBLOCK)
-    .union(OFlag::O_NOCTTY)
-    .union(OFlag::O_CLOEXEC);
+    .union(OFlag::O_NOCTTY);
 
 #[cfg(test)]
 mod tests {

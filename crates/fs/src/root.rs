@@ -24,7 +24,11 @@ impl Root {
     ///
     /// `openat` when it is not there, no directory, or may not be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let fd = open(path, LIST, Mode::empty()).map_err(Error::of("openat"))?;
+        Self::of(open(path, LIST, Mode::empty()).map_err(Error::of("openat"))?)
+    }
+
+    /// An open directory as a root.
+    pub(crate) fn of(fd: OwnedFd) -> Result<Self, Error> {
         let dev = Stat::of(&fd)?.dev;
         let descent = Descent::probe(fd.as_fd(), dev);
         let top = Dir::new(fd, descent);
@@ -92,9 +96,9 @@ pub(crate) struct Descent {
     /// Whether the kernel resolves whole paths safely; else we walk from part to part.
     openat2: bool,
     /// Whether others may be entered all the same.
-    mounts: bool,
+    pub(crate) mounts: bool,
     /// Whether links to directories beneath are followed.
-    links: bool,
+    pub(crate) links: bool,
 }
 
 impl Descent {
@@ -113,6 +117,16 @@ impl Descent {
     ///
     /// A path may be longer than `PATH_MAX`: each piece is opened from the one before it.
     pub(crate) fn open(self, at: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Error> {
+        self.open_with(at, path, LIST)
+    }
+
+    /// Opens what is at `path` beneath `at`.
+    pub(crate) fn open_with(
+        self,
+        at: BorrowedFd<'_>,
+        path: &[u8],
+        flags: OFlag,
+    ) -> Result<OwnedFd, Error> {
         let (mut piece, mut rest) = self.split(path);
         let mut held: Option<OwnedFd> = None;
         while !rest.is_empty() {
@@ -122,7 +136,7 @@ impl Descent {
             (piece, rest) = self.split(rest);
         }
         let from = held.as_ref().map_or(at, AsFd::as_fd);
-        self.step(from, piece, LIST)
+        self.step(from, piece, flags)
     }
 
     /// Cuts off what one call can resolve.
@@ -152,6 +166,9 @@ impl Descent {
 
     /// Opens one part of a path. Unlike `openat2`, it enters a bind mount of the same file system.
     fn open_part(self, at: BorrowedFd<'_>, part: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+        if matches!(part, b"" | b"..") {
+            return Err(Errno::EXDEV);
+        }
         let fd = openat(at, part, flags | OFlag::O_NOFOLLOW, Mode::empty())?;
         if !self.mounts && fstat(&fd)?.st_dev != self.dev {
             return Err(Errno::EXDEV);
