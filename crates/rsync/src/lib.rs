@@ -4,6 +4,7 @@
 
 mod error;
 pub mod options;
+pub mod role;
 pub mod session;
 mod version;
 pub mod wire;
