@@ -157,6 +157,12 @@ impl Scope {
         Ok(Self {})
     }
 
+    /// The same where the root of the transfer is another directory: that of another argument.
+    #[must_use]
+    pub fn rooted(&self, _absolute: &[u8]) -> Self {
+        self.clone()
+    }
+
     /// The scope of the root of the transfer itself: its merge files are read in `dir`.
     ///
     /// # Errors

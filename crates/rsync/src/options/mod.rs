@@ -188,7 +188,7 @@ pub struct Options {
 
     /// `--filter`, `--exclude`, `--include` and their `-from`, `-F`: in order.
     pub filters: Vec<FilterOption>,
-    /// `-C`.
+    /// `-C`: its rules come last, wherever it was given.
     pub cvs_exclude: bool,
 
     // The run.
@@ -461,8 +461,8 @@ pub enum FilterOption {
     ExcludeFrom(PathBuf),
     /// `--include-from=FILE`.
     IncludeFrom(PathBuf),
-    /// `-C`, at its place among the others.
-    CvsExclude,
+    /// `-0` or `--no-from0`: how the files that are named after it end their rules.
+    From0(bool),
 }
 
 /// Levels of the `--info` words; 0 is off.
