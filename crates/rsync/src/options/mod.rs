@@ -2,8 +2,15 @@
 //!
 //! Plain data, the same for a client, for `--server`, and for a daemon's connection.
 
+mod command;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub use command::{
+    Command, DaemonOptions, Environment, Policy, Refusal, ServerArgs, Transport, parse,
+    parse_connection, parse_server, server_args,
+};
 
 /// An rsync run's options. Every field is the resolved value: implied options are set, conflicts
 /// are refused before.
@@ -212,13 +219,13 @@ pub struct Options {
     pub trust_sender: bool,
 
     // What is told.
-    /// `-v`, as often as given, less `-q`.
+    /// `-v`, as often as given.
     pub verbose: u8,
-    /// `-q`.
+    /// `-q`: of what this side would print, only errors appear, whatever [`info`](Self::info) says.
     pub quiet: bool,
-    /// `-i`: 0, 1, or 2 (unchanged entries too).
+    /// Whether [`out_format`](Self::out_format) itemizes: 0, 1, or 2 (unchanged entries too).
     pub itemize: u8,
-    /// `--out-format`; on a server `--log-format`.
+    /// `--out-format`, or what `-i` and `--info=name` stand for; on a server `--log-format`.
     pub out_format: Option<Vec<u8>>,
     /// `--stats`.
     pub stats: bool,
@@ -240,7 +247,7 @@ pub struct Options {
     pub stderr: Option<String>,
 
     // How the peer is reached.
-    /// `-e`.
+    /// `-e`, or `RSYNC_RSH`.
     pub rsh: Option<OsString>,
     /// `--rsync-path`.
     pub rsync_path: Option<OsString>,
@@ -375,7 +382,10 @@ impl Default for Options {
             progress: false,
             human_readable: 1,
             eight_bit_output: false,
-            info: Info::default(),
+            info: Info {
+                nonreg: 1,
+                ..Info::default()
+            },
             log_file: None,
             log_file_format: None,
             outbuf: None,
