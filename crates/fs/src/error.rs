@@ -2,7 +2,7 @@
 
 use std::io;
 
-use barge_types::{Class, Failure, Side};
+use barge_types::{Class, Failure, NameError, Side};
 use nix::errno::Errno;
 
 /// A call on the volume that failed. The caller knows the path.
@@ -145,10 +145,26 @@ impl Error {
         }
     }
 
+    /// What the error number means, as `strerror(3)` words it, and the number.
+    pub fn reason(&self) -> String {
+        let text = io::Error::from_raw_os_error(self.errno).to_string();
+        text.replace("(os error ", "(")
+    }
+
     fn cause(&self) -> String {
         match self.errno {
             0 => "the file system kept another value".into(),
             errno => Errno::from_raw(errno).desc().into(),
+        }
+    }
+}
+
+/// No file system has an entry of such a name.
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::TooLong(_) => Self::new("openat", Errno::ENAMETOOLONG),
+            _ => Self::new("openat", Errno::ENOENT),
         }
     }
 }
@@ -185,6 +201,12 @@ mod tests {
             let failure = Error::new(op, errno).failure(Side::Target);
             assert_eq!((failure.op.as_ref(), failure.class), (text, class));
         }
+    }
+
+    #[test]
+    fn reason_is_worded_as_other_programs_word_it() {
+        let error = Error::new("openat", Errno::ENOENT);
+        assert_eq!(error.reason(), "No such file or directory (2)");
     }
 
     #[test]

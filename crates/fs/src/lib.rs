@@ -7,6 +7,7 @@
 //!
 //! All calls block. All handles may be shared between threads.
 
+mod accounts;
 mod create;
 mod delete;
 mod dir;
@@ -22,6 +23,7 @@ mod staging;
 mod stat;
 mod xattr;
 
+pub use accounts::{group_id, group_name, user_id, user_name};
 pub use delete::Removal;
 pub use dir::Dir;
 pub use error::Error;
