@@ -20,6 +20,29 @@ pub(crate) enum Contender {
     Pair,
     /// barge at both ends.
     Barge,
+    /// The pair with barge in the place of its rsync client.
+    Client,
+    /// The pair with barge in the place of its rsync daemon.
+    Daemon,
+}
+
+/// The language barge is measured in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// Its own, at both ends.
+    Native,
+    /// rsync's, in one of the pair's positions after the other.
+    Rsync,
+}
+
+impl Protocol {
+    /// Who is measured, the pair first.
+    pub(crate) fn contenders(self) -> &'static [Contender] {
+        match self {
+            Self::Native => &[Contender::Pair, Contender::Barge],
+            Self::Rsync => &[Contender::Pair, Contender::Client, Contender::Daemon],
+        }
+    }
 }
 
 impl fmt::Display for Contender {
@@ -27,6 +50,8 @@ impl fmt::Display for Contender {
         f.write_str(match self {
             Self::Pair => "pair",
             Self::Barge => "barge",
+            Self::Client => "barge as client",
+            Self::Daemon => "barge as daemon",
         })
     }
 }
@@ -89,8 +114,8 @@ impl Ground {
         let dir = self.work.join("run");
         fs::create_dir(&dir)?;
         let line = match contender {
-            Contender::Pair => pair::lay(&self.keys, &dir, source, target),
             Contender::Barge => mover::lay(&self.keys, &dir, source, target),
+            in_the_pair => pair::lay(&self.keys, &dir, source, target, in_the_pair),
         };
         let sample = line.and_then(|line| line.run(&dir));
         let sample = sample.map_err(|error| error.context(last_words(&dir)))?;

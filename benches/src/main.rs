@@ -26,10 +26,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use line::{Contender, Ground, Sample};
+use line::{Contender, Ground, Protocol, Sample};
 use scenario::{Scale, Scenario};
 
-/// Measures barge beside rsync, stunnel, stunnel and rsync, through one HAProxy.
+/// Measures barge beside rsync, stunnel, stunnel and rsync, through one HAProxy
 #[derive(Parser)]
 struct Options {
     /// What to measure; everything when none is named.
@@ -43,6 +43,9 @@ struct Options {
     /// Measures one contender alone, for a profile of it.
     #[arg(long)]
     only: Option<Contender>,
+    /// The language barge speaks: its own at both ends, or rsync's in the pair's positions.
+    #[arg(long, value_enum, default_value_t = Protocol::Native)]
+    protocol: Protocol,
     /// Where the data goes; memory, so that the storage does not decide.
     #[arg(long, env = "BENCH_DIR", default_value = "/dev/shm")]
     dir: PathBuf,
@@ -71,7 +74,10 @@ fn measure_all(options: &Options) -> Result<()> {
     println!("{}", conditions::describe(&dir)?);
     for scenario in chosen(&options.scenarios) {
         let samples = measure(&ground, scenario, scale, options)?;
-        println!("{}", table::render(scenario, scale, &samples));
+        println!(
+            "{}",
+            table::render(scenario, scale, options.protocol, &samples)
+        );
     }
     Ok(())
 }
@@ -101,7 +107,7 @@ fn measure(
     scenario.make_source(&source, scale)?;
     let mut samples = Vec::new();
     for run in 0..options.runs {
-        for contender in order(run) {
+        for contender in order(run, options.protocol) {
             if options.only.is_some_and(|only| only != contender) {
                 continue;
             }
@@ -125,13 +131,12 @@ fn measure(
     Ok(samples)
 }
 
-/// Who goes first changes from run to run, so that neither always finds the warmer machine.
-fn order(run: u32) -> [Contender; 2] {
-    if run.is_multiple_of(2) {
-        [Contender::Pair, Contender::Barge]
-    } else {
-        [Contender::Barge, Contender::Pair]
-    }
+/// Who goes first changes from run to run, so that nobody always finds the warmer machine.
+fn order(run: u32, protocol: Protocol) -> Vec<Contender> {
+    let mut contenders = protocol.contenders().to_vec();
+    let first = run as usize % contenders.len();
+    contenders.rotate_left(first);
+    contenders
 }
 
 /// Takes `bytes` from the file system once and gives them back.

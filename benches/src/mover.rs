@@ -59,7 +59,7 @@ fn make_identities(barge: &Path, keys: &Path) -> Result<()> {
 }
 
 /// The barge that was built with this program: it stands in the same folder.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let barge = env::current_exe()?.with_file_name("barge");
     ensure!(
         barge.exists(),

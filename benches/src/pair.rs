@@ -14,15 +14,23 @@ use std::process::Command;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use crate::line::Line;
+use crate::line::{Contender, Line};
+use crate::mover;
 use crate::process::{Ending, Process, free_port, run};
 use crate::route::{HOST, Route};
 
-/// Starts the servers and returns them with the client's command.
-pub(crate) fn lay(keys: &Path, dir: &Path, source: &Path, target: &Path) -> Result<Line> {
+/// Starts the servers and returns them with the client's command; barge is where `who` says.
+pub(crate) fn lay(
+    keys: &Path,
+    dir: &Path,
+    source: &Path,
+    target: &Path,
+    who: Contender,
+) -> Result<Line> {
     make_certificate(keys)?;
     let daemon_port = free_port()?;
-    let daemon = start_daemon(dir, target, daemon_port)?;
+    let daemon = rsync(who == Contender::Daemon)?;
+    let daemon = start_daemon(daemon, dir, target, daemon_port)?;
     let server_port = free_port()?;
     let server = server_tunnel(keys, server_port, daemon_port);
     let server = start_tunnel("stunnel server", dir, &server, server_port)?;
@@ -33,13 +41,22 @@ pub(crate) fn lay(keys: &Path, dir: &Path, source: &Path, target: &Path) -> Resu
     Ok(Line {
         servers: vec![client, server, daemon],
         route,
-        client: client_command(source, client_port),
+        client: client_command(rsync(who == Contender::Client)?, source, client_port),
         role: "rsync client",
     })
 }
 
-fn client_command(source: &Path, port: u16) -> Command {
-    let mut command = Command::new("/usr/bin/rsync");
+/// rsync, or barge in its place.
+fn rsync(barge: bool) -> Result<Command> {
+    if !barge {
+        return Ok(Command::new("/usr/bin/rsync"));
+    }
+    let mut command = Command::new(mover::program()?);
+    command.arg("rsync");
+    Ok(command)
+}
+
+fn client_command(mut command: Command, source: &Path, port: u16) -> Command {
     command.args(CLIENT_OPTIONS);
     // The slash: the content of the source, not the source itself.
     command.arg(format!("{}/", source.display()));
@@ -48,13 +65,12 @@ fn client_command(source: &Path, port: u16) -> Command {
     command
 }
 
-fn start_daemon(dir: &Path, target: &Path, port: u16) -> Result<Process> {
+fn start_daemon(mut command: Command, dir: &Path, target: &Path, port: u16) -> Result<Process> {
     let secrets = dir.join("rsyncd.secrets");
     fs::write(&secrets, format!("root:{PASSWORD}\n"))?;
     fs::set_permissions(&secrets, Permissions::from_mode(0o600))?;
     let config = dir.join("rsyncd.conf");
     fs::write(&config, daemon_configuration(&secrets, target))?;
-    let mut command = Command::new("/usr/bin/rsync");
     command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
     command
         .arg(format!("--port={port}"))

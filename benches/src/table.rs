@@ -3,22 +3,28 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::line::{Contender, Sample};
+use crate::line::{Contender, Protocol, Sample};
 use crate::process::Usage;
 use crate::scenario::{MIB, Scale, Scenario};
 
 /// Both tables of one scenario: the contenders, and below them each process.
-pub(crate) fn render(scenario: Scenario, scale: Scale, samples: &[(Contender, Sample)]) -> String {
-    let of = |wanted| {
-        samples
-            .iter()
-            .filter(move |(c, _)| *c == wanted)
-            .map(|(_, s)| s)
-            .collect()
+pub(crate) fn render(
+    scenario: Scenario,
+    scale: Scale,
+    protocol: Protocol,
+    samples: &[(Contender, Sample)],
+) -> String {
+    let of = |wanted: &Contender| {
+        let of = samples.iter().filter(|(contender, _)| contender == wanted);
+        of.map(|(_, sample)| sample).collect::<Vec<_>>()
     };
-    let pair: Vec<&Sample> = of(Contender::Pair);
-    let barge: Vec<&Sample> = of(Contender::Barge);
-    let runs = pair.len().max(barge.len());
+    let rows = protocol.contenders().iter().map(|c| (*c, of(c)));
+    let rows: Vec<_> = rows.filter(|(_, samples)| !samples.is_empty()).collect();
+    let runs = rows
+        .iter()
+        .map(|(_, samples)| samples.len())
+        .max()
+        .unwrap_or(0);
     let mut text = format!(
         "### {scenario}: {}; runs: {runs}\n\n",
         scenario.describe(scale)
@@ -28,16 +34,21 @@ pub(crate) fn render(scenario: Scenario, scale: Scale, samples: &[(Contender, Sa
          |---|---|---|---|---|---|---|\n",
     );
     let content = scenario.content_bytes(scale) as f64 / MIB;
-    let rows = [("pair", &pair), ("barge", &barge)];
-    for (name, samples) in rows.iter().filter(|(_, samples)| !samples.is_empty()) {
-        text.push_str(&row(name, content, &figures(samples)));
+    let figured: Vec<_> = rows
+        .iter()
+        .map(|(c, samples)| (*c, figures(samples)))
+        .collect();
+    for (contender, figures) in &figured {
+        text.push_str(&row(&contender.to_string(), content, figures));
     }
-    if !pair.is_empty() && !barge.is_empty() {
-        text.push_str(&ratios(&figures(&pair), &figures(&barge)));
+    if let [(Contender::Pair, pair), others @ ..] = &figured[..] {
+        for (contender, figures) in others {
+            text.push_str(&ratios(*contender, pair, figures));
+        }
     }
     text.push_str("\n| | process | CPU s | peak memory MiB |\n|---|---|---|---|\n");
-    for (name, samples) in rows {
-        text.push_str(&processes(name, samples));
+    for (contender, samples) in &rows {
+        text.push_str(&processes(&contender.to_string(), samples));
     }
     text
 }
@@ -84,10 +95,10 @@ fn row(name: &str, content: f64, of: &Figures) -> String {
     )
 }
 
-fn ratios(pair: &Figures, barge: &Figures) -> String {
-    let ratio = |of: fn(&Figures) -> &Spread| of(pair).median / of(barge).median;
+fn ratios(contender: Contender, pair: &Figures, its: &Figures) -> String {
+    let ratio = |of: fn(&Figures) -> &Spread| of(pair).median / of(its).median;
     format!(
-        "| **pair ÷ barge** | **{:.2}** | | {:.2} | {:.2} | {:.2} | {:.2} |\n",
+        "| **pair ÷ {contender}** | **{:.2}** | | {:.2} | {:.2} | {:.2} | {:.2} |\n",
         ratio(|f| &f.wall),
         ratio(|f| &f.cpu),
         ratio(|f| &f.route_cpu),
@@ -185,7 +196,7 @@ mod tests {
             (Contender::Pair, sample(6, "rsync", &[1024, 3072])),
             (Contender::Barge, sample(2, "barge", &[2048])),
         ];
-        let text = render(Scenario::File, Scale(1), &samples);
+        let text = render(Scenario::File, Scale(1), Protocol::Native, &samples);
         for line in [
             "| pair | 6.00 (6.00–6.00) | 683 | 6.00 (6.00–6.00) | 1.00 | 4.0 | 1.00 |",
             "| **pair ÷ barge** | **3.00** | | 3.00 | 1.00 | 2.00 | 1.00 |",
