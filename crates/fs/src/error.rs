@@ -34,6 +34,11 @@ impl Error {
         }
     }
 
+    /// A name that no file system could hold.
+    pub fn too_long(op: &'static str) -> Self {
+        Self::new(op, Errno::ENAMETOOLONG)
+    }
+
     /// A value that was set without an error and reads back as another.
     pub(crate) fn not_kept(op: &'static str) -> Self {
         Self { op, errno: 0 }

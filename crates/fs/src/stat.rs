@@ -41,6 +41,20 @@ impl StatKind {
         }
     }
 
+    /// The kind's bits of `st_mode` (`inode(7)`).
+    pub fn st_mode(self) -> u32 {
+        match self {
+            Self::File => SFlag::S_IFREG,
+            Self::Directory => SFlag::S_IFDIR,
+            Self::Symlink => SFlag::S_IFLNK,
+            Self::CharDevice => SFlag::S_IFCHR,
+            Self::BlockDevice => SFlag::S_IFBLK,
+            Self::Fifo => SFlag::S_IFIFO,
+            Self::Socket => SFlag::S_IFSOCK,
+        }
+        .bits()
+    }
+
     fn from_st_mode(st_mode: u32) -> Option<Self> {
         match SFlag::from_bits_truncate(st_mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFREG => Some(Self::File),
