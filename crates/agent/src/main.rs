@@ -7,6 +7,7 @@ mod keys;
 mod logging;
 mod manual;
 mod output;
+mod personality;
 mod progress;
 mod report;
 mod send;

@@ -1,0 +1,7 @@
+//! rsync(1) and its daemon, by their command lines.
+
+mod failed;
+mod fd;
+mod place;
+mod rsyncd_conf;
+mod transport;
