@@ -209,6 +209,13 @@ impl FileEntry {
         self.extra.get_or_insert_default()
     }
 
+    /// About how many bytes its rare parts take.
+    pub(super) fn extra_len(&self) -> usize {
+        let Some(extra) = &self.extra else { return 0 };
+        let len = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+        size_of::<Extra>() + len(&extra.link) + len(&extra.checksum)
+    }
+
     /// A regular file.
     pub fn is_file(&self) -> bool {
         self.mode & S_IFMT == S_IFREG

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::entry::{DirKind, FileEntry};
+use super::entry::{DirKind, FileEntry, WirePath};
 use super::idlist::IdNames;
 use super::mux::IoErrors;
 use super::ndx::{DirIndex, FileIndex};
@@ -118,6 +118,36 @@ impl List {
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (FileIndex, &FileEntry)> {
         let slots = self.range().zip(&self.slots);
         slots.filter_map(|(index, slot)| Some((FileIndex::new(index)?, slot.as_ref()?)))
+    }
+
+    /// Refuses entries of directories that are not in the list.
+    pub(super) fn check_parents(&self) -> Result<(), WireError> {
+        let mut checked: Option<&Arc<[u8]>> = None;
+        let present = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|entry| !entry.is_missing());
+        for dir in present.filter_map(|entry| entry.path.dir()) {
+            if checked == Some(dir) || dir.is_empty() {
+                continue;
+            }
+            if !self.has_dir(&WirePath::new(dir)) {
+                return Err(WireError::Protocol("an entry of no directory"));
+            }
+            checked = Some(dir);
+        }
+        Ok(())
+    }
+
+    fn has_dir(&self, path: &WirePath) -> bool {
+        // What a dropped duplicate equals is kept before it.
+        let order = |&slot: &u32| {
+            let mut kept = self.slots[..=slot as usize].iter().rev().flatten();
+            let order = |dir: &FileEntry| sort::compare_paths(&dir.path, true, path, true);
+            kept.next().map_or(Ordering::Less, order)
+        };
+        self.dirs.binary_search_by(order).is_ok()
     }
 
     /// The slots of directories, in order: what the table of directories goes on with.
