@@ -80,7 +80,7 @@ pub struct Ended {
 
 impl Ended {
     /// A run that stopped before it began.
-    pub(crate) fn failed(failure: Failure) -> Self {
+    pub fn failed(failure: Failure) -> Self {
         Self {
             code: failure.exit_code(),
             stats: RunStats::default(),

@@ -2,11 +2,12 @@
 //!
 //! Source: the rsync protocol as recorded between two stock 3.5.0 peers.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use barge_rsync::options::Options;
+use barge_rsync::options::{Options, ServerArgs};
 use barge_rsync::session::auth::{self, Digest, NoCommonDigest};
 use barge_rsync::session::greeting::{Greeting, LineError, Reply, Request, take_line};
 use barge_rsync::session::setup::{SetupExchange, VersionExchange};
@@ -15,7 +16,7 @@ use barge_rsync::{ProtocolVersion, WireError};
 use bytes::BytesMut;
 
 use super::agreed::{self, Agreed, Base, Ended};
-use super::conversation::{Conversation, Deadline};
+use super::conversation::Conversation;
 use super::{Connection, Event, Failure, Level, Listener};
 use crate::filter::RuleList;
 
@@ -36,20 +37,11 @@ pub struct Client {
     pub listener: Arc<dyn Listener>,
 }
 
-/// The arguments of a server, without a program's name.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct ServerArgs {
-    /// Those of a command line, or of a daemon's first list.
-    pub open: Vec<Vec<u8>>,
-    /// With `--secluded-args`: the rest, which no shell sees.
-    pub secluded: Option<Vec<Vec<u8>>>,
-}
-
 /// Who is at the other end of a connection.
 pub enum Peer<'a> {
     /// A daemon, which begins with lines.
     Daemon(Visit<'a>),
-    /// A server that was started with [`ServerArgs::open`].
+    /// A server that was started with [`ServerArgs::first`].
     Server,
 }
 
@@ -61,8 +53,6 @@ pub struct Visit<'a> {
     pub early_input: Vec<u8>,
     /// Whether the user sees what the daemon says before the transfer.
     pub shows_text: bool,
-    /// How long all may take until the daemon accepts: `--contimeout`.
-    pub patience: Option<Duration>,
     /// Asked for the user and the password when the daemon wants to know.
     pub login: &'a mut dyn FnMut() -> Result<Login, Failure>,
 }
@@ -76,14 +66,20 @@ pub struct Login {
 }
 
 impl Client {
-    /// Does the run. A failure before the transfer is in [`Ended::failure`] and has not been told to
-    /// the listener, but for a refusal, which is shown in the daemon's own words.
+    /// Does the run.
     pub fn run(self, connection: Connection, peer: Peer<'_>) -> Ended {
         let mut conversation = Conversation::new(connection);
+        conversation.set_patience(self.options.timeout);
         match self.shake_hands(&mut conversation, peer) {
             Ok(Some(setup)) => self.transfer(conversation, setup),
             Ok(None) => Ended::default(),
-            Err(failure) => Ended::failed(failure),
+            Err(failure) => {
+                let text = failure.to_string();
+                if !text.is_empty() {
+                    self.show(Level::Error, text.as_bytes());
+                }
+                Ended::failed(failure)
+            }
         }
     }
 
@@ -95,21 +91,15 @@ impl Client {
         let ours = protocol(&self.options);
         let protocol = match peer {
             Peer::Daemon(visit) => {
-                let deadline = visit
-                    .patience
-                    .map(|patience| Deadline::after(patience, no_answer));
-                conversation.set_deadline(deadline);
                 let accepted = self.visit(conversation, visit, ours)?;
-                conversation.set_deadline(self.deadline());
                 let Some(protocol) = accepted else {
                     return Ok(None);
                 };
-                conversation.say(&args::encode(&self.server_args.open))?;
+                conversation.say(&args::encode(&bytes_of(&self.server_args.first)))?;
                 self.say_secluded(conversation)?;
                 protocol
             }
             Peer::Server => {
-                conversation.set_deadline(self.deadline());
                 self.say_secluded(conversation)?;
                 exchange_versions(conversation, ours)?
             }
@@ -119,16 +109,9 @@ impl Client {
         set_up(conversation, exchange, BytesMut::new()).map(Some)
     }
 
-    /// `--timeout` holds in a handshake too.
-    fn deadline(&self) -> Option<Deadline> {
-        let seconds = self.options.timeout;
-        let timed_out = || Failure::fatal(30, "io timeout in the handshake -- exiting");
-        (seconds > 0).then(|| Deadline::after(Duration::from_secs(seconds.into()), timed_out))
-    }
-
     fn say_secluded(&self, conversation: &mut Conversation) -> Result<(), Failure> {
         match &self.server_args.secluded {
-            Some(args) => conversation.say(&args::encode(args)),
+            Some(args) => conversation.say(&args::encode(&bytes_of(args))),
             None => Ok(()),
         }
     }
@@ -260,6 +243,10 @@ pub(super) fn set_up(
     }
 }
 
+fn bytes_of(args: &[OsString]) -> Vec<&[u8]> {
+    args.iter().map(|arg| arg.as_bytes()).collect()
+}
+
 fn no_digest(none: &NoCommonDigest) -> Failure {
     let (server, client) = (text(&none.0), Digest::names());
     let what = "Failed to negotiate a daemon auth checksum choice.";
@@ -267,10 +254,6 @@ fn no_digest(none: &NoCommonDigest) -> Failure {
         4,
         format!("{what}\nServer list: {server}\nClient list: {client}"),
     )
-}
-
-fn no_answer() -> Failure {
-    Failure::fatal(35, "")
 }
 
 /// The peer's bytes in a text of ours.
@@ -315,8 +298,8 @@ mod tests {
         let client = Client {
             options: Options::default(),
             server_args: ServerArgs {
-                open: vec![b"--server".to_vec()],
-                secluded: Some(vec![b"rsync".to_vec()]),
+                first: vec!["--server".into()],
+                secluded: Some(vec!["rsync".into()]),
             },
             preferences: Preferences::new(false),
             rules: RuleList::default(),
@@ -333,7 +316,6 @@ mod tests {
             module: module.map(|name| name.into()),
             early_input: Vec::new(),
             shows_text: true,
-            patience: None,
             login: &mut login,
         };
         let ended = client.run(here, Peer::Daemon(visit));
@@ -403,15 +385,5 @@ mod tests {
         let (ended, _, lines) = meet(b"@RSYNCD: 32.0 md5\n@ERROR: nope\n", Some("rw"));
         assert_eq!(ended.code, 5);
         assert_eq!(lines, ["Error @ERROR: nope\n"]);
-    }
-
-    #[test]
-    fn a_silent_daemon_is_given_up() {
-        let (here, _there) = pipe();
-        let mut conversation = Conversation::new(here);
-        let soon = Deadline::after(Duration::from_millis(10), no_answer);
-        conversation.set_deadline(Some(soon));
-        let end = conversation.hear(take_line).unwrap_err();
-        assert_eq!(end.exit_code(), 35);
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Conversation {
     input: BytesMut,
     moved: Moved,
     deadline: Option<Deadline>,
+    /// Seconds that one wait may take; 0: for ever.
+    patience: u32,
 }
 
 /// When a handshake has taken too long, and what its end means.
@@ -49,7 +51,13 @@ impl Conversation {
             input: BytesMut::new(),
             moved: Moved::default(),
             deadline: None,
+            patience: 0,
         }
+    }
+
+    /// No wait may take longer than so many seconds: `--timeout`. 0: for ever.
+    pub(crate) fn set_patience(&mut self, seconds: u32) {
+        self.patience = seconds;
     }
 
     /// What follows must be through by then.
@@ -68,7 +76,7 @@ impl Conversation {
                     self.moved.sent += count as u64;
                     bytes = &bytes[count..];
                 }
-                Err(error) if may_go_on(&error) => {}
+                Err(error) if may_go_on(&error) => self.check(&error)?,
                 Err(error) => return Err(failed("write", error)),
             }
         }
@@ -121,14 +129,31 @@ impl Conversation {
                 .read(&mut self.input[filled..], patience)
             {
                 Ok(count) => return Ok(count),
-                Err(error) if may_go_on(&error) => {}
+                Err(error) if may_go_on(&error) => self.check(&error)?,
                 Err(error) => return Err(failed("read", error)),
             }
         }
     }
 
+    /// How long a call may take: until the deadline, and never longer than one wait may.
     fn patience(&self) -> Result<Option<Duration>, Failure> {
-        self.deadline.map(Deadline::left).transpose()
+        let left = self.deadline.map(Deadline::left).transpose()?;
+        let wait = match self.patience {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds.into())),
+        };
+        Ok(left.into_iter().chain(wait).min())
+    }
+
+    /// A call that did not do anything: was that all the time there is?
+    fn check(&self, error: &io::Error) -> Result<(), Failure> {
+        if error.kind() != io::ErrorKind::TimedOut {
+            return Ok(());
+        }
+        match self.deadline {
+            Some(deadline) => deadline.left().map(drop),
+            None => Err(Failure::TimedOut(self.patience)),
+        }
     }
 
     /// Lets the peer read to the end, and waits until it closes: a connection that is closed with
@@ -189,3 +214,36 @@ fn failed(op: &'static str, source: io::Error) -> Failure {
 
 /// Bytes of a handshake that are read at once.
 const READ_SIZE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use barge_rsync::session::greeting::take_line;
+
+    use super::*;
+    use crate::over_rsync::pipe;
+
+    #[test]
+    fn a_silent_peer_is_given_up_at_the_deadline() {
+        let (here, _there) = pipe();
+        let mut conversation = Conversation::new(here);
+        let soon = Duration::from_millis(10);
+        conversation.set_deadline(Some(Deadline::after(soon, || Failure::fatal(35, ""))));
+        let end = conversation.hear(take_line).unwrap_err();
+        assert_eq!(end.exit_code(), 35);
+    }
+
+    #[test]
+    fn what_was_read_too_early_is_read_again_by_who_takes_over() {
+        let (here, there) = pipe();
+        let mut peer = Conversation::new(there);
+        peer.say(b"line\nframe").unwrap();
+        let mut conversation = Conversation::new(here);
+        assert_eq!(conversation.hear(take_line).unwrap(), b"line");
+        let (mut connection, moved) = conversation.end();
+        assert_eq!(moved.received, 5);
+        let mut buf = [0; 3];
+        assert_eq!(connection.input.read(&mut buf, None).unwrap(), 3);
+        assert_eq!(&buf, b"fra");
+        assert_eq!(connection.input.read(&mut buf, None).unwrap(), 2);
+    }
+}

@@ -40,7 +40,7 @@ pub enum Failure {
 
 impl Failure {
     /// Ends the run with an exit code and a text without a newline.
-    pub(crate) fn fatal(code: u8, text: impl Into<String>) -> Self {
+    pub fn fatal(code: u8, text: impl Into<String>) -> Self {
         let text = text.into();
         Self::Fatal { code, text }
     }

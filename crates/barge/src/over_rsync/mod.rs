@@ -16,6 +16,7 @@ mod event;
 mod failure;
 #[allow(dead_code, reason = "until the roles stand")]
 mod incoming;
+mod local;
 #[allow(dead_code, reason = "until the roles stand")]
 mod outgoing;
 mod pipe;
@@ -23,14 +24,17 @@ mod pipe;
 mod read_ahead;
 #[allow(dead_code, reason = "until the roles stand")]
 mod run;
+mod server;
 
 pub use agreed::{Ended, ModuleBase};
 pub use barge_rsync::{options, session};
-pub use client::{Client, Login, Peer, ServerArgs, Visit};
+pub use client::{Client, Login, Peer, Visit};
 pub use connection::{Connection, Input, Output};
 pub use event::{Event, Item, ItemSide, Level, Listener, Position, RunStats};
 pub use failure::{Failure, describe_exit};
+pub use local::copy;
 pub use pipe::pipe;
+pub use server::Server;
 
 pub use crate::filter::{
     DaemonRules, ReadAbove, RuleError, RuleList, RuleSide, RuleSources, Scope, rules_cross,

@@ -1,0 +1,69 @@
+//! A copy within one machine: a client that sends and a server that receives, in one process.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use barge_rsync::options::{Transport, parse_server, server_args};
+use barge_rsync::session::Preferences;
+
+use super::{Client, Connection, Ended, Event, Failure, Listener, Peer, Server};
+
+/// Copies `sources` to `destination`, or lists the sources, over the two ends of a connection, such as
+/// [`pipe`](super::pipe) makes. The client's arguments for a server are made here.
+pub fn copy(
+    mut client: Client,
+    sources: Vec<PathBuf>,
+    destination: PathBuf,
+    (here, there): (Connection, Connection),
+) -> Ended {
+    client.options.sender = !client.options.list_only;
+    client.options.whole_file.get_or_insert(true);
+    // Who lists is the client, and so it receives.
+    let (near, far) = match client.options.sender {
+        true => (sources, vec![destination]),
+        false => (vec![destination], sources),
+    };
+    client.paths = near;
+    let far: Vec<OsString> = far.into_iter().map(Into::into).collect();
+    client.server_args = server_args(&client.options, &far, Transport::Daemon);
+    let (first, secluded) = (&client.server_args.first, &client.server_args.secluded);
+    let parsed = parse_server(first, secluded.as_deref());
+    let mut options = match parsed {
+        Ok(options) => options,
+        Err(refusal) => return Ended::failed(refusal.into()),
+    };
+    options.whole_file = client.options.whole_file;
+    // Both sides know the arguments already.
+    options.secluded_args = false;
+    client.server_args.secluded = None;
+    let server = Server {
+        options,
+        args: Vec::new(),
+        preferences: Preferences::new(true),
+        listener: Arc::new(Deaf),
+    };
+    let both = std::thread::scope(|scope| {
+        let server = scope.spawn(move || server.run(there));
+        let ended = client.run(here, Peer::Server);
+        (ended, server.join())
+    });
+    match both {
+        (mut ended, Ok(served)) => {
+            // As over a remote shell: the larger code wins, where the connection was the first to say.
+            if ended.code == 0 || matches!(ended.failure, Some(Failure::Closed)) {
+                ended.code = ended.code.max(served.code);
+                ended.failure = served.failure.or(ended.failure);
+            }
+            ended
+        }
+        (_, Err(panic)) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// The server's own listener: all it has to say comes over the connection.
+struct Deaf;
+
+impl Listener for Deaf {
+    fn event(&self, _event: Event<'_>) {}
+}
