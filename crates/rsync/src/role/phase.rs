@@ -27,13 +27,35 @@ pub enum SenderStep {
 #[derive(Clone, Debug)]
 pub struct SenderPhase {
     protocol: ProtocolVersion,
+    incremental: bool,
+    place: Place,
+}
+
+/// After which marker.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Place {
+    /// Lists are being worked on.
+    Lists,
+    /// Of all lists; what failed may be asked for again.
+    Redo,
+    /// Of the redos.
+    Late,
+    /// Of delayed updates: the answers have ended.
+    Closed,
+    /// Of deletions.
+    Goodbye,
+    /// The goodbye.
+    Ended,
 }
 
 impl SenderPhase {
     /// The beginning.
     pub fn new(protocol: ProtocolVersion, incremental: bool) -> Self {
-        let _ = incremental;
-        Self { protocol }
+        Self {
+            protocol,
+            incremental,
+            place: Place::Lists,
+        }
     }
 
     /// A marker came. `lists` are those that are not freed, and `more` says whether further ones
@@ -42,17 +64,114 @@ impl SenderPhase {
     /// # Errors
     ///
     /// [`WireError::Protocol`] when none may come.
-    pub fn done(&mut self, _lists: usize, _more: bool) -> Result<SenderStep, WireError> {
-        todo!("{}", self.protocol)
+    pub fn done(&mut self, lists: usize, more: bool) -> Result<SenderStep, WireError> {
+        let (place, step) = match self.place {
+            Place::Lists if !self.incremental => (Place::Redo, SenderStep::Answer),
+            Place::Lists if lists == 0 => {
+                return Err(WireError::Protocol("a list is done that was not sent"));
+            }
+            Place::Lists if lists > 1 || more => (Place::Lists, SenderStep::FreeList),
+            Place::Lists => (Place::Redo, SenderStep::FreeList),
+            Place::Redo => (Place::Late, SenderStep::Answer),
+            Place::Late => (Place::Closed, SenderStep::Close),
+            Place::Closed if self.protocol.is_31_or_newer() => {
+                (Place::Goodbye, SenderStep::Goodbye)
+            }
+            Place::Closed | Place::Goodbye => (Place::Ended, SenderStep::End),
+            Place::Ended => return Err(WireError::Protocol("a marker after the goodbye")),
+        };
+        self.place = place;
+        Ok(step)
     }
 
     /// Whether content may be asked for.
     pub fn may_transfer(&self) -> bool {
-        todo!()
+        self.place <= Place::Redo
     }
 
     /// Whether requests may come at all.
     pub fn may_request(&self) -> bool {
-        todo!()
+        self.place <= Place::Late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SenderStep::{Answer, Close, End, FreeList, Goodbye};
+
+    fn phase(protocol: u8, incremental: bool) -> SenderPhase {
+        SenderPhase::new(ProtocolVersion::new(protocol).unwrap(), incremental)
+    }
+
+    /// As recorded: markers of the generator, and what the sender did at each.
+    #[test]
+    fn markers_of_a_whole_run_mean_what_stock_peers_make_of_them() {
+        let cases: [(u8, bool, &[(usize, bool, SenderStep)]); 4] = [
+            (
+                32,
+                true,
+                &[
+                    (1, true, FreeList),
+                    (1, false, FreeList),
+                    (0, false, Answer),
+                    (0, false, Close),
+                    (0, false, Goodbye),
+                    (0, false, End),
+                ],
+            ),
+            (
+                31,
+                false,
+                &[
+                    (1, false, Answer),
+                    (1, false, Answer),
+                    (1, false, Close),
+                    (1, false, Goodbye),
+                    (1, false, End),
+                ],
+            ),
+            (
+                30,
+                false,
+                &[
+                    (1, false, Answer),
+                    (1, false, Answer),
+                    (1, false, Close),
+                    (1, false, End),
+                ],
+            ),
+            (
+                30,
+                true,
+                &[
+                    (2, false, FreeList),
+                    (1, false, FreeList),
+                    (0, false, Answer),
+                    (0, false, Close),
+                    (0, false, End),
+                ],
+            ),
+        ];
+        for (protocol, incremental, markers) in cases {
+            let mut phase = phase(protocol, incremental);
+            for (n, (lists, more, step)) in markers.iter().enumerate() {
+                let done = phase.done(*lists, *more);
+                assert_eq!(done, Ok(*step), "{protocol} {incremental} {n}");
+            }
+            assert!(phase.done(0, false).is_err());
+        }
+    }
+
+    #[test]
+    fn content_may_be_asked_for_until_the_redos_are_through() {
+        let mut phase = phase(32, false);
+        for (transfer, request) in [(true, true), (true, true), (false, true), (false, false)] {
+            assert_eq!(
+                (phase.may_transfer(), phase.may_request()),
+                (transfer, request)
+            );
+            phase.done(1, false).unwrap();
+        }
     }
 }

@@ -4,8 +4,10 @@ use barge_delta::Checksum;
 use bytes::BytesMut;
 
 use crate::session::setup::Setup;
+use crate::wire::cursor::{self, Parsed, Reader};
 use crate::wire::flist::Format;
-use crate::wire::item::Item;
+use crate::wire::item::{Item, MAX_XATTRS, read_number};
+use crate::wire::ndx::{FileIndex, Ndx, NdxReader};
 use crate::wire::stats::DelStats;
 use crate::wire::sums::SumHead;
 use crate::{Options, WireError};
@@ -39,6 +41,9 @@ pub struct Requests {
     format: Format,
     checksum: Checksum,
     input: BytesMut,
+    ndx: NdxReader,
+    /// Read, while what belongs to it is still to come.
+    begun: Option<Ndx>,
 }
 
 impl Requests {
@@ -49,6 +54,8 @@ impl Requests {
             format: Format::new(options, setup),
             checksum: setup.checksum,
             input: BytesMut::new(),
+            ndx: NdxReader::default(),
+            begun: None,
         }
     }
 
@@ -69,6 +76,203 @@ impl Requests {
     ///
     /// [`WireError`] when the peer breaks the protocol; nothing more may be read then.
     pub fn poll(&mut self) -> Result<Option<Event>, WireError> {
-        todo!("{:?} {:?}", self.format, self.checksum)
+        let ndx = match self.begun.take() {
+            Some(ndx) => ndx,
+            None => match cursor::read(&mut self.input, |reader| self.ndx.read(reader))? {
+                Some(ndx) => ndx,
+                None => return Ok(None),
+            },
+        };
+        let (format, checksum) = (self.format, self.checksum);
+        let event = match ndx {
+            Ndx::Done => Some(Event::Done),
+            Ndx::DelStats => cursor::read(&mut self.input, DelStats::read)?.map(Event::DelStats),
+            Ndx::File(index) => cursor::read(&mut self.input, |reader| {
+                Request::read(reader, index, &format, checksum)
+            })?
+            .map(Event::Request),
+            Ndx::List(_) | Ndx::ListsEnd => {
+                return Err(WireError::Protocol("a list from the receiving side"));
+            }
+        };
+        if event.is_none() {
+            self.begun = Some(ndx);
+        }
+        Ok(event)
+    }
+}
+
+impl Request {
+    fn read(
+        reader: &mut Reader<'_>,
+        index: FileIndex,
+        format: &Format,
+        checksum: Checksum,
+    ) -> Parsed<Self> {
+        let item = Item::read(reader, index)?;
+        let xattrs = if item.has_xattrs(format) {
+            read_numbers(reader)?
+        } else {
+            Vec::new()
+        };
+        let head = if item.has_content(format) {
+            Some(SumHead::decode(&reader.array()?, checksum)?)
+        } else {
+            None
+        };
+        Ok(Self { item, xattrs, head })
+    }
+}
+
+/// Numbers of extended attributes, each as the difference from the one before.
+fn read_numbers(reader: &mut Reader<'_>) -> Parsed<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let mut last = 0;
+    while let Some(number) = read_number(reader, last)? {
+        if numbers.len() == MAX_XATTRS as usize {
+            return Err(WireError::Limit("extended attributes of one file").into());
+        }
+        numbers.push(number);
+        last = number;
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProtocolVersion;
+    use crate::session::setup::CompatFlags;
+    use crate::wire::iflags::{Basis, ItemFlags};
+    use crate::wire::token::Compression;
+
+    fn requests(xattrs: u8, dry_run: bool) -> Requests {
+        let options = Options {
+            xattrs,
+            dry_run,
+            ..Options::default()
+        };
+        let setup = Setup {
+            protocol: ProtocolVersion::NEWEST,
+            compat: CompatFlags::AVOID_XATTR_OPTIM,
+            checksum: Checksum::Xxh128,
+            list_checksum: Checksum::Xxh128,
+            compression: Compression::None,
+            seed: 0,
+        };
+        Requests::new(&options, &setup)
+    }
+
+    fn poll_all(requests: &mut Requests, pieces: &[&[u8]]) -> Result<Vec<String>, WireError> {
+        let mut events = Vec::new();
+        for piece in pieces {
+            requests.handle_data(BytesMut::from(*piece));
+            while let Some(event) = requests.poll()? {
+                events.push(format!("{event:?}"));
+            }
+        }
+        Ok(events)
+    }
+
+    /// The generator's stream of a pull with hard links and long attributes, recorded between two
+    /// rsyncs 3.5.0: `-aHAX --delete`.
+    const PULL: &[u8] = b"\x01\x08\x00\x06\x00\x60\x01\x00\xa1\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x60\
+\x03\x00\x60\x01\x00\xa1\x01\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xfe\x80\x03\x00\x00\x00\x71\x05d1/f3\x00\
+\x00\x00\x00\xff\x02\x02\x01\x00\x00\x00\x00\x00";
+
+    #[test]
+    fn recorded_stream_is_read_wherever_it_is_cut() {
+        let whole = poll_all(&mut requests(1, false), &[PULL]).unwrap();
+        assert_eq!(whole.len(), 13, "{whole:#?}");
+        for cut in 0..=PULL.len() {
+            let (a, b) = PULL.split_at(cut);
+            let events = poll_all(&mut requests(1, false), &[a, b]).unwrap();
+            assert_eq!(events, whole, "cut at byte {cut}");
+        }
+    }
+
+    #[test]
+    fn recorded_stream_has_what_its_generator_wanted() {
+        let mut requests = requests(1, false);
+        requests.handle_data(BytesMut::from(PULL));
+        let mut seen = Vec::new();
+        while let Some(event) = requests.poll().unwrap() {
+            if let Event::Request(request) = event {
+                let Request { item, xattrs, head } = request;
+                seen.push((
+                    item.index.get(),
+                    item.flags.bits(),
+                    item.name,
+                    xattrs,
+                    head.is_some(),
+                ));
+            }
+        }
+        let name = |name: &'static str| bytes::Bytes::from_static(name.as_bytes());
+        assert_eq!(
+            seen,
+            [
+                (0, 0x0008, name(""), vec![], false),
+                (6, 0x6000, name(""), vec![], false),
+                (7, 0xa100, name(""), vec![], true),
+                (8, 0x6002, name(""), vec![], false),
+                (11, 0x6000, name(""), vec![], false),
+                (12, 0xa100, name(""), vec![1], true),
+                (3, 0x7100, name("d1/f3"), vec![], false),
+            ]
+        );
+    }
+
+    #[test]
+    fn dry_run_has_neither_sums_nor_attributes() {
+        let item = b"\x01\x00\xa1";
+        let events = poll_all(&mut requests(1, true), &[item]).unwrap();
+        assert_eq!(events.len(), 1);
+        assert!(
+            poll_all(&mut requests(1, false), &[item])
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn basis_and_name_stand_between_the_flags_and_the_head() {
+        let mut requests = requests(0, false);
+        requests.handle_data(BytesMut::from(&b"\x01\x00\xb8\x83\x03old"[..]));
+        assert!(requests.poll().unwrap().is_none());
+        requests.handle_data(BytesMut::from(&[0; 16][..]));
+        let Some(Event::Request(request)) = requests.poll().unwrap() else {
+            panic!("a request has come");
+        };
+        assert_eq!(request.item.basis, Basis::Fuzzy);
+        assert_eq!(&request.item.name[..], b"old");
+        assert!(request.item.flags.has(ItemFlags::TRANSFER));
+        assert_eq!(request.head, Some(SumHead::NONE));
+    }
+
+    #[test]
+    fn what_no_generator_may_say_is_refused() {
+        for (what, bytes) in [
+            ("a list", &b"\xff\x65"[..]),
+            ("the end of lists", b"\xff\x01"),
+            ("a number without a meaning", b"\xff\x20"),
+            (
+                "an attribute before the first",
+                b"\x01\x00\x01\xf0\xff\xff\xff\xff",
+            ),
+            ("an attribute beyond the last", b"\x01\x00\x01\xc1\x70\x11"),
+            ("a long name", b"\x01\x00\x10\xff\xff"),
+            ("a NUL in a name", b"\x01\x00\x10\x02a\x00"),
+            (
+                "blocks of no length",
+                b"\x01\x00\x80\x05\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0",
+            ),
+            ("deletions beyond counting", b"\xff\x02\xf0\xff\xff\xff\xff"),
+        ] {
+            assert!(
+                poll_all(&mut requests(1, false), &[bytes]).is_err(),
+                "{what}"
+            );
+        }
     }
 }

@@ -4,9 +4,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::cursor::{Parsed, Reader};
+use super::flist::Format;
 use super::iflags::{Basis, ItemFlags};
 use super::int::Put;
 use super::ndx::{FileIndex, Ndx, NdxWriter};
+use crate::WireError;
 
 /// What both ways begin with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +36,40 @@ impl Item {
         }
     }
 
+    /// Reads what follows its index.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::Protocol`] when its name is no path's.
+    pub fn read(reader: &mut Reader<'_>, index: FileIndex) -> Parsed<Self> {
+        let mut item = Self::new(index, ItemFlags::from_wire(reader.u16()?));
+        if item.flags.has(ItemFlags::BASIS_FOLLOWS) {
+            item.basis = Basis::from_wire(reader.u8()?);
+        }
+        if item.flags.has(ItemFlags::NAME_FOLLOWS) {
+            let name = reader.vstring(MAX_NAME, "a name behind an item")?;
+            if name.contains(&0) {
+                return Err(WireError::Protocol("a NUL in a name behind an item").into());
+            }
+            item.name = Bytes::copy_from_slice(name);
+        }
+        Ok(item)
+    }
+
+    /// Whether a list of extended attributes follows.
+    pub fn has_xattrs(&self, format: &Format) -> bool {
+        let linked = ItemFlags::NAME_FOLLOWS | ItemFlags::LOCAL;
+        format.xattrs
+            && !format.dry_run
+            && self.flags.has(ItemFlags::XATTR)
+            && !(format.xattr_optim && self.flags.has(linked))
+    }
+
+    /// Whether a sum head follows, and after it sums or content.
+    pub fn has_content(&self, format: &Format) -> bool {
+        !format.dry_run && self.flags.has(ItemFlags::TRANSFER)
+    }
+
     /// Appends it.
     pub fn put(&self, out: &mut BytesMut, ndx: &mut NdxWriter) {
         ndx.put(out, Ndx::File(self.index));
@@ -45,6 +82,30 @@ impl Item {
         }
     }
 }
+
+/// Reads the number of an extended attribute as the difference from the `last` one, 0 at first; `None` at
+/// the end of the list.
+///
+/// # Errors
+///
+/// [`WireError::Protocol`] when it is not in 1 to [`MAX_XATTRS`].
+pub fn read_number(reader: &mut Reader<'_>, last: u32) -> Parsed<Option<u32>> {
+    let difference = reader.varint()?;
+    if difference == 0 {
+        return Ok(None);
+    }
+    let number = i64::from(last) + i64::from(difference);
+    match u32::try_from(number) {
+        Ok(number @ 1..=MAX_XATTRS) => Ok(Some(number)),
+        _ => Err(WireError::Protocol("the number of an extended attribute").into()),
+    }
+}
+
+/// Extended attributes of one file at most.
+pub const MAX_XATTRS: u32 = 1 << 16;
+
+/// Bytes of a path at most.
+const MAX_NAME: usize = 4095;
 
 /// Appends the numbers of the extended attributes that are wanted.
 pub fn put_xattr_request(out: &mut BytesMut, numbers: &[u32]) {
