@@ -100,6 +100,9 @@ mod tests {
     use super::*;
     use SenderStep::{Answer, Close, End, FreeList, Goodbye};
 
+    /// Lists that are not freed, whether more will come, and what the sender does.
+    type Marker = (usize, bool, SenderStep);
+
     fn phase(protocol: u8, incremental: bool) -> SenderPhase {
         SenderPhase::new(ProtocolVersion::new(protocol).unwrap(), incremental)
     }
@@ -107,7 +110,7 @@ mod tests {
     /// As recorded: markers of the generator, and what the sender did at each.
     #[test]
     fn markers_of_a_whole_run_mean_what_stock_peers_make_of_them() {
-        let cases: [(u8, bool, &[(usize, bool, SenderStep)]); 4] = [
+        let cases: [(u8, bool, &[Marker]); 4] = [
             (
                 32,
                 true,
