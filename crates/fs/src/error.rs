@@ -44,6 +44,11 @@ impl Error {
         Self { op, errno: 0 }
     }
 
+    /// A file that ended before the length it had when it was opened.
+    pub fn cut_short() -> Self {
+        Self::new("pread", Errno::ENODATA)
+    }
+
     pub(crate) fn is(&self, errno: Errno) -> bool {
         self.errno == errno as i32
     }

@@ -44,6 +44,27 @@ impl Dir {
     }
 }
 
+impl Dir {
+    /// Opens a device to read it, and tells how long it is: 0 for one that has no length.
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` when it is a symbolic link, `ESTALE` when it is anything else but a device.
+    pub fn open_source_device(&self, name: &Name) -> Result<(SourceFile, u64), Error> {
+        let flags = READ | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = openat(self, name.as_bytes(), flags, Mode::empty());
+        let file = SourceFile {
+            file: opened.map_err(Error::of("openat"))?.into(),
+        };
+        match file.stat()?.kind {
+            StatKind::BlockDevice | StatKind::CharDevice => {}
+            _ => return Err(Error::new("openat", Errno::ESTALE)),
+        }
+        let end = lseek(&file.file, 0, Whence::SeekEnd).unwrap_or(0);
+        Ok((file, u64::try_from(end).unwrap_or(0)))
+    }
+}
+
 impl SourceFile {
     /// Opens a regular file with the flags it is given.
     pub(crate) fn open(
@@ -88,6 +109,11 @@ impl SourceFile {
     /// `lseek`.
     pub fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
         next_data(&self.file, from, end)
+    }
+
+    /// Reads it from the beginning to `len`, or to its end if that comes before.
+    pub fn reader(self, len: u64) -> impl io::Read {
+        io::Read::take(self.file, len)
     }
 
     /// Asks the kernel to read ahead further; whether it does is its own affair.

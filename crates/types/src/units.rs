@@ -16,6 +16,11 @@ pub struct RateError(String);
 pub struct ByteRate(NonZeroU64);
 
 impl ByteRate {
+    /// So many bytes a second; `None` for none.
+    pub fn new(bytes_per_sec: u64) -> Option<Self> {
+        NonZeroU64::new(bytes_per_sec).map(Self)
+    }
+
     /// Bytes a second.
     pub fn bytes_per_sec(self) -> u64 {
         self.0.get()

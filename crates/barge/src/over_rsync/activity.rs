@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Activity {
     begun: Instant,
-    /// Milliseconds after `begun`.
+    /// When something moved last: milliseconds after `begun`.
     moved: AtomicU64,
+    /// When the peer was sent something last, a keep-alive included.
+    sent: AtomicU64,
     /// Seconds; 0: for ever.
     limit: AtomicU32,
 }
@@ -18,14 +20,27 @@ impl Activity {
         Self {
             begun: Instant::now(),
             moved: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             limit: AtomicU32::new(timeout),
         }
     }
 
-    /// Bytes moved, or this side got on with work that takes long.
+    /// Bytes came, or this side got on with work that takes long.
     pub(crate) fn progress(&self) {
-        let now = self.begun.elapsed().as_millis() as u64;
-        self.moved.store(now, Ordering::Relaxed);
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The peer was sent something; `counts` unless it was no more than a keep-alive.
+    pub(crate) fn sent(&self, counts: bool) {
+        let now = self.now();
+        self.sent.store(now, Ordering::Relaxed);
+        if counts {
+            self.moved.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
     }
 
     /// Seconds without a byte after which the run is given up; 0: never.
@@ -43,19 +58,21 @@ impl Activity {
 
     /// What is due, and how long to wait before asking again.
     pub(crate) fn due(&self) -> Due {
-        let limit = Duration::from_secs(self.limit().into());
-        if limit.is_zero() {
+        let limit = u64::from(self.limit()) * 1000;
+        if limit == 0 {
             return Due::Nothing(None);
         }
-        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
-        let idle = self.begun.elapsed().saturating_sub(moved);
-        let half = Duration::from_secs(u64::from(self.limit().div_ceil(2)));
+        let now = self.now();
+        let since = |when: &AtomicU64| now.saturating_sub(when.load(Ordering::Relaxed));
+        let (idle, silent) = (since(&self.moved), since(&self.sent));
+        let half = u64::from(self.limit().div_ceil(2)) * 1000;
         if idle >= limit {
             Due::End
-        } else if idle >= half {
-            Due::KeepAlive((limit - idle).min(half))
+        } else if silent >= half {
+            Due::KeepAlive(Duration::from_millis((limit - idle).min(half)))
         } else {
-            Due::Nothing(Some(half - idle))
+            let next = (limit - idle).min(half - silent);
+            Due::Nothing(Some(Duration::from_millis(next)))
         }
     }
 }
@@ -65,9 +82,9 @@ impl Activity {
 pub(crate) enum Due {
     /// Nothing before this time has passed.
     Nothing(Option<Duration>),
-    /// Half the time is over: the peer should hear that this side is alive.
+    /// The peer has heard nothing for half the time: it should, that this side is alive.
     KeepAlive(Duration),
-    /// All of it is over.
+    /// Nothing moved for all of it.
     End,
 }
 
@@ -99,15 +116,32 @@ mod tests {
     fn idle_connection_is_kept_alive_at_half_its_time_and_ended_at_all_of_it() {
         let idle_for = |seconds: u64, limit| {
             let mut activity = Activity::new(limit);
-            activity.begun = Instant::now()
-                .checked_sub(Duration::from_secs(seconds))
-                .unwrap();
-            activity.due()
+            let before = Instant::now().checked_sub(Duration::from_secs(seconds));
+            activity.begun = before.unwrap();
+            activity
         };
-        assert_eq!(idle_for(1000, 0), Due::Nothing(None));
-        assert!(matches!(idle_for(0, 9), Due::Nothing(Some(_))));
-        assert!(matches!(idle_for(4, 9), Due::Nothing(Some(_))));
-        assert!(matches!(idle_for(5, 9), Due::KeepAlive(_)));
-        assert_eq!(idle_for(9, 9), Due::End);
+        assert_eq!(idle_for(1000, 0).due(), Due::Nothing(None));
+        assert!(matches!(idle_for(0, 9).due(), Due::Nothing(Some(_))));
+        assert!(matches!(idle_for(4, 9).due(), Due::Nothing(Some(_))));
+        assert!(matches!(idle_for(5, 9).due(), Due::KeepAlive(_)));
+        assert_eq!(idle_for(9, 9).due(), Due::End);
+    }
+
+    #[test]
+    fn work_keeps_this_side_going_and_the_peer_is_told_so() {
+        let mut activity = Activity::new(9);
+        activity.begun = Instant::now()
+            .checked_sub(Duration::from_secs(100))
+            .unwrap();
+        activity.progress();
+        assert!(matches!(activity.due(), Due::KeepAlive(_)));
+        activity.sent(false);
+        assert!(matches!(activity.due(), Due::Nothing(Some(_))));
+        let mut activity = Activity::new(9);
+        activity.begun = Instant::now()
+            .checked_sub(Duration::from_secs(100))
+            .unwrap();
+        activity.sent(false);
+        assert_eq!(activity.due(), Due::End);
     }
 }

@@ -90,11 +90,8 @@ impl Ended {
 }
 
 /// Sends what [`Agreed::paths`] name, to the end of the run.
-pub(crate) fn send(_agreed: Agreed) -> Ended {
-    Ended::failed(Failure::fatal(
-        4,
-        "sending over rsync's protocol is not there yet",
-    ))
+pub(crate) fn send(agreed: Agreed) -> Ended {
+    super::sender::send(agreed)
 }
 
 /// Receives into what [`Agreed::paths`] names, to the end of the run.

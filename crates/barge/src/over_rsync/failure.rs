@@ -66,8 +66,13 @@ impl Failure {
 
 /// Exit codes that more than one place raises.
 pub(crate) mod exit {
+    pub(crate) const SYNTAX: u8 = 1;
+    pub(crate) const SELECTION: u8 = 3;
     pub(crate) const SOCKET: u8 = 10;
+    pub(crate) const FILE: u8 = 11;
     pub(crate) const STREAM: u8 = 12;
+    pub(crate) const IPC: u8 = 14;
+    pub(crate) const MEMORY: u8 = 22;
     pub(crate) const PARTIAL: u8 = 23;
     pub(crate) const VANISHED: u8 = 24;
     pub(crate) const DELETE_LIMIT: u8 = 25;

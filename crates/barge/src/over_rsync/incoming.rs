@@ -74,6 +74,16 @@ impl Incoming {
         self.read_with(|data| Ok(take(data, most)))
     }
 
+    /// Data that has come, as much as is in one piece.
+    pub(crate) fn poll_data(&mut self) -> Result<Option<BytesMut>, Failure> {
+        self.poll_with(|data| Ok(take(data, usize::MAX)))
+    }
+
+    /// What has come and was not unpacked: bytes that stand outside all frames.
+    pub(crate) fn unframed(&mut self) -> &mut BytesMut {
+        self.demux.unframed()
+    }
+
     /// Lets a machine read from the data stream until it has something; waits as
     /// [`read`](Self::read) does.
     pub(crate) fn read_with<T>(
@@ -139,7 +149,7 @@ impl Incoming {
     pub(crate) fn drain(&mut self, patience: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            while self.poll_with(|data| Ok(take(data, usize::MAX)))?.is_some() {}
+            while self.poll_data()?.is_some() {}
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

@@ -4,6 +4,7 @@
 //! whatever an embedder hands over as an [`Input`] and an [`Output`].
 
 #[allow(dead_code, reason = "until the roles stand")]
+mod acl;
 mod activity;
 #[allow(dead_code, reason = "until the roles stand")]
 mod agreed;
@@ -24,7 +25,11 @@ mod pipe;
 mod read_ahead;
 #[allow(dead_code, reason = "until the roles stand")]
 mod run;
+
 mod server;
+
+mod sender;
+mod unsafe_link;
 
 pub use agreed::{Ended, ModuleBase};
 pub use barge_rsync::{options, session};

@@ -41,6 +41,8 @@ struct Pending {
     open: Option<usize>,
     /// Somebody left something there without waiting for the line.
     urged: bool,
+    /// There is more than keep-alives.
+    counts: bool,
     /// The connection failed like this before.
     failed: Option<io::ErrorKind>,
 }
@@ -49,6 +51,8 @@ struct Line {
     output: Box<dyn Output>,
     /// The buffer that is exchanged with the pending one.
     leaving: BytesMut,
+    /// There is more in it than keep-alives.
+    counts: bool,
 }
 
 impl Outgoing {
@@ -62,6 +66,7 @@ impl Outgoing {
         let line = Line {
             output,
             leaving: BytesMut::new(),
+            counts: false,
         };
         Self {
             pending: Mutex::default(),
@@ -99,6 +104,7 @@ impl Outgoing {
         let heads: Vec<[u8; 8]> = pieces.iter().map(frame_head).collect();
         let mut line = self.line();
         self.take_pending(&mut line)?;
+        line.counts = true;
         let leaving = std::mem::take(&mut line.leaving);
         let mut slices = Vec::with_capacity(1 + 2 * pieces.len());
         slices.push(IoSlice::new(&leaving));
@@ -129,6 +135,7 @@ impl Outgoing {
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut pending = self.pending();
         pending.open = None;
+        pending.counts = true;
         pending.bytes.extend_from_slice(bytes);
         let full = pending.bytes.len() >= FULL;
         drop(pending);
@@ -195,6 +202,7 @@ impl Outgoing {
         }
         line.leaving.clear();
         pending.open = None;
+        line.counts = std::mem::take(&mut pending.counts);
         std::mem::swap(&mut pending.bytes, &mut line.leaving);
         Ok(())
     }
@@ -218,7 +226,7 @@ impl Outgoing {
                     self.write_some(line, &[IoSlice::new(piece)])?
                 }
             };
-            self.activity.progress();
+            self.activity.sent(line.counts);
             self.written.fetch_add(count as u64, Ordering::Relaxed);
             IoSlice::advance_slices(&mut slices, count);
         }
@@ -265,6 +273,7 @@ impl std::fmt::Debug for Outgoing {
 impl Pending {
     /// Sees that data can be added at the end.
     fn open_frame(&mut self) {
+        self.counts = true;
         let fits = |start| self.bytes.len() - start < FULL / 2;
         if !self.open.is_some_and(fits) {
             self.open = Some(self.bytes.len());
@@ -297,6 +306,7 @@ impl Pending {
 
     fn push_frame(&mut self, tag: Tag, payload: &[u8]) {
         self.open = None;
+        self.counts |= tag != Tag::Data || !payload.is_empty();
         let header = FrameHeader::new(tag, payload.len());
         self.bytes.extend_from_slice(&header.encode());
         self.bytes.extend_from_slice(payload);

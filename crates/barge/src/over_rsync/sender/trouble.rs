@@ -1,0 +1,53 @@
+//! What the sending side says of paths that cannot be listed or sent, in rsync's own words.
+
+use barge_fs::Error;
+use barge_rsync::wire::mux::IoErrors;
+
+use crate::over_rsync::Level;
+use crate::over_rsync::run::Run;
+
+/// A call failed: `rsync: [sender] <call> <path> failed: <reason>`. `path` is quoted.
+pub(super) fn failed(run: &Run, call: &str, path: &[u8], error: &Error) {
+    let path = [b" ", path].concat();
+    failed_call(run, call, &path, error);
+}
+
+/// The same, with whatever stands between the call and its path.
+pub(super) fn failed_call(run: &Run, call: &str, path: &[u8], error: &Error) {
+    let reason = error.reason();
+    let text = [
+        b"rsync: [sender] ",
+        call.as_bytes(),
+        path,
+        b" failed: ",
+        reason.as_bytes(),
+        b"\n",
+    ];
+    general(run, text.concat());
+}
+
+/// A file that was asked for cannot be opened.
+pub(super) fn not_opened(run: &Run, path: &[u8], error: &Error) {
+    let reason = error.reason();
+    let text = [
+        b"rsync: [sender] send_files failed to open ",
+        path,
+        b": ",
+        reason.as_bytes(),
+        b"\n",
+    ];
+    general(run, text.concat());
+}
+
+/// What was there is there no more.
+pub(super) fn vanished(run: &Run, path: &[u8]) {
+    run.trouble(IoErrors::VANISHED);
+    let text = [b"file has vanished: ", path, b"\n"].concat();
+    run.say(Level::Warning, text);
+}
+
+/// An error of one path, which keeps the receiving side from deleting.
+pub(super) fn general(run: &Run, text: impl AsRef<[u8]>) {
+    run.trouble(IoErrors::GENERAL);
+    run.say(Level::FileError, text);
+}
