@@ -95,6 +95,73 @@ impl SenderPhase {
     }
 }
 
+/// What a marker of the sender's tells the receiver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ReceiverStep {
+    ListDone,
+    RedoDone,
+    /// Statistics follow, when a server sends.
+    UpdatesDone,
+    End,
+}
+
+/// The receiver's place in the run.
+#[derive(Clone, Debug)]
+pub(super) struct ReceiverPhase {
+    protocol: ProtocolVersion,
+    incremental: bool,
+    place: Place,
+}
+
+impl ReceiverPhase {
+    pub(super) fn new(protocol: ProtocolVersion, incremental: bool) -> Self {
+        Self {
+            protocol,
+            incremental,
+            place: Place::Lists,
+        }
+    }
+
+    /// A marker came, while there are so many `lists` that are not done, and `more` or not to come.
+    /// One of lists frees the oldest where lists are incremental.
+    pub(super) fn done(&mut self, lists: usize, more: bool) -> Result<ReceiverStep, WireError> {
+        if self.place == Place::Lists && lists == 0 && !more {
+            self.place = Place::Redo;
+        }
+        let (step, place) = match self.place {
+            Place::Lists if lists == 0 => return Err(WireError::Protocol("a list too many done")),
+            Place::Lists if self.incremental => (ReceiverStep::ListDone, Place::Lists),
+            Place::Lists => (ReceiverStep::ListDone, Place::Redo),
+            Place::Redo => (ReceiverStep::RedoDone, Place::Late),
+            Place::Late if self.protocol.is_31_or_newer() => {
+                (ReceiverStep::UpdatesDone, Place::Closed)
+            }
+            Place::Late => (ReceiverStep::UpdatesDone, Place::Ended),
+            Place::Closed => (ReceiverStep::End, Place::Ended),
+            Place::Goodbye | Place::Ended => {
+                return Err(WireError::Protocol("a marker after the end"));
+            }
+        };
+        self.place = place;
+        Ok(step)
+    }
+
+    /// Whether content may come.
+    pub(super) fn may_transfer(&self) -> bool {
+        self.place <= Place::Redo
+    }
+
+    /// Whether answers may come.
+    pub(super) fn may_answer(&self) -> bool {
+        self.place <= Place::Late
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.place == Place::Ended
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +243,42 @@ mod tests {
             );
             phase.done(1, false).unwrap();
         }
+    }
+
+    /// The generator's markers, as the sender takes them, and its answers, as the receiver does.
+    #[test]
+    fn sender_and_receiver_come_to_the_end_together() {
+        for (protocol, incremental, lists) in [
+            (30, false, 1),
+            (30, true, 3),
+            (32, false, 1),
+            (32, true, 1),
+            (32, true, 4),
+        ] {
+            let mut sender = phase(protocol, incremental);
+            let version = ProtocolVersion::new(protocol).unwrap();
+            let mut receiver = ReceiverPhase::new(version, incremental);
+            let mut live = [lists; 2];
+            let markers = lists + if protocol == 30 { 3 } else { 4 };
+            for marker in 1..=markers {
+                let step = sender.done(live[0], false).unwrap();
+                live[0] -= usize::from(step == FreeList);
+                assert_eq!(step == End, marker == markers);
+                assert_eq!(receiver.is_over(), marker == markers);
+                if marker < markers {
+                    let step = receiver.done(live[1], false).unwrap();
+                    live[1] -= usize::from(incremental && step == ReceiverStep::ListDone);
+                }
+            }
+            assert!(receiver.done(0, false).is_err());
+        }
+    }
+
+    #[test]
+    fn receiver_does_not_take_more_lists_for_done_than_came() {
+        let mut phase = ReceiverPhase::new(ProtocolVersion::NEWEST, true);
+        assert_eq!(phase.done(1, true), Ok(ReceiverStep::ListDone));
+        assert!(phase.done(0, true).is_err(), "more lists are to come");
+        assert_eq!(phase.done(0, false), Ok(ReceiverStep::RedoDone));
     }
 }

@@ -4,9 +4,9 @@ use barge_delta::Checksum;
 use bytes::BytesMut;
 
 use crate::session::setup::Setup;
-use crate::wire::cursor::{self, Parsed, Reader};
+use crate::wire::cursor;
 use crate::wire::flist::Format;
-use crate::wire::item::{Item, MAX_XATTRS, read_number};
+use crate::wire::item::{Item, XattrList};
 use crate::wire::ndx::{FileIndex, Ndx, NdxReader};
 use crate::wire::stats::DelStats;
 use crate::wire::sums::SumHead;
@@ -42,8 +42,18 @@ pub struct Requests {
     checksum: Checksum,
     input: BytesMut,
     ndx: NdxReader,
-    /// Read, while what belongs to it is still to come.
-    begun: Option<Ndx>,
+    stage: Stage,
+    xattrs: XattrList,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Stage {
+    Index,
+    Item(FileIndex),
+    Xattrs(Item),
+    Head(Item, Vec<u32>),
+    DelStats,
 }
 
 impl Requests {
@@ -55,13 +65,14 @@ impl Requests {
             checksum: setup.checksum,
             input: BytesMut::new(),
             ndx: NdxReader::default(),
-            begun: None,
+            stage: Stage::Index,
+            xattrs: XattrList::default(),
         }
     }
 
     /// Takes bytes of the data stream; any split is fine.
     pub fn handle_data(&mut self, bytes: BytesMut) {
-        crate::wire::cursor::append(&mut self.input, bytes);
+        cursor::append(&mut self.input, bytes);
     }
 
     /// What has come and is not polled: filter rules and names stand before the first request,
@@ -76,66 +87,54 @@ impl Requests {
     ///
     /// [`WireError`] when the peer breaks the protocol; nothing more may be read then.
     pub fn poll(&mut self) -> Result<Option<Event>, WireError> {
-        let ndx = match self.begun.take() {
-            Some(ndx) => ndx,
-            None => match cursor::read(&mut self.input, |reader| self.ndx.read(reader))? {
-                Some(ndx) => ndx,
-                None => return Ok(None),
-            },
-        };
-        let (format, checksum) = (self.format, self.checksum);
-        let event = match ndx {
-            Ndx::Done => Some(Event::Done),
-            Ndx::DelStats => cursor::read(&mut self.input, DelStats::read)?.map(Event::DelStats),
-            Ndx::File(index) => cursor::read(&mut self.input, |reader| {
-                Request::read(reader, index, &format, checksum)
-            })?
-            .map(Event::Request),
-            Ndx::List(_) | Ndx::ListsEnd => {
-                return Err(WireError::Protocol("a list from the receiving side"));
+        let input = &mut self.input;
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Index) {
+                Stage::Index => match cursor::read(input, |reader| self.ndx.read(reader))? {
+                    None => return Ok(None),
+                    Some(Ndx::Done) => return Ok(Some(Event::Done)),
+                    Some(Ndx::File(index)) => self.stage = Stage::Item(index),
+                    Some(Ndx::DelStats) => self.stage = Stage::DelStats,
+                    Some(Ndx::List(_) | Ndx::ListsEnd) => {
+                        return Err(WireError::Protocol("a list from the receiving side"));
+                    }
+                },
+                Stage::DelStats => match cursor::read(input, DelStats::read)? {
+                    Some(counts) => return Ok(Some(Event::DelStats(counts))),
+                    None => return self.wait(Stage::DelStats),
+                },
+                Stage::Item(index) => {
+                    match cursor::read(input, |reader| Item::read(reader, index))? {
+                        Some(item) if item.has_xattrs(&self.format) => {
+                            self.stage = Stage::Xattrs(item);
+                        }
+                        Some(item) => self.stage = Stage::Head(item, Vec::new()),
+                        None => return self.wait(Stage::Item(index)),
+                    }
+                }
+                Stage::Xattrs(item) => match self.xattrs.poll_request(input)? {
+                    Some(numbers) => self.stage = Stage::Head(item, numbers),
+                    None => return self.wait(Stage::Xattrs(item)),
+                },
+                Stage::Head(item, xattrs) => {
+                    let head = match item.has_content(&self.format) {
+                        false => None,
+                        true => match super::head(input, self.checksum)? {
+                            None => return self.wait(Stage::Head(item, xattrs)),
+                            head => head,
+                        },
+                    };
+                    let request = Request { item, xattrs, head };
+                    return Ok(Some(Event::Request(request)));
+                }
             }
-        };
-        if event.is_none() {
-            self.begun = Some(ndx);
         }
-        Ok(event)
     }
-}
 
-impl Request {
-    fn read(
-        reader: &mut Reader<'_>,
-        index: FileIndex,
-        format: &Format,
-        checksum: Checksum,
-    ) -> Parsed<Self> {
-        let item = Item::read(reader, index)?;
-        let xattrs = if item.has_xattrs(format) {
-            read_numbers(reader)?
-        } else {
-            Vec::new()
-        };
-        let head = if item.has_content(format) {
-            Some(SumHead::decode(&reader.array()?, checksum)?)
-        } else {
-            None
-        };
-        Ok(Self { item, xattrs, head })
+    fn wait(&mut self, stage: Stage) -> Result<Option<Event>, WireError> {
+        self.stage = stage;
+        Ok(None)
     }
-}
-
-/// Numbers of extended attributes, each as the difference from the one before.
-fn read_numbers(reader: &mut Reader<'_>) -> Parsed<Vec<u32>> {
-    let mut numbers = Vec::new();
-    let mut last = 0;
-    while let Some(number) = read_number(reader, last)? {
-        if numbers.len() == MAX_XATTRS as usize {
-            return Err(WireError::Limit("extended attributes of one file").into());
-        }
-        numbers.push(number);
-        last = number;
-    }
-    Ok(numbers)
 }
 
 #[cfg(test)]

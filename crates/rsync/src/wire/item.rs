@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::cursor::{Parsed, Reader};
+use super::cursor::{self, Parsed, Reader};
 use super::flist::Format;
 use super::iflags::{Basis, ItemFlags};
 use super::int::Put;
@@ -21,7 +21,7 @@ pub struct Item {
     /// What blocks are taken from; on the wire with [`ItemFlags::BASIS_FOLLOWS`].
     pub basis: Basis,
     /// The path it is a hard link to, or the name of a fuzzy basis; on the wire with
-    /// [`ItemFlags::NAME_FOLLOWS`].
+    /// [`ItemFlags::NAME_FOLLOWS`]. From the peer: at most 4095 bytes, no NUL, else anything.
     pub name: Bytes,
 }
 
@@ -37,11 +37,7 @@ impl Item {
     }
 
     /// Reads what follows its index.
-    ///
-    /// # Errors
-    ///
-    /// [`WireError::Protocol`] when its name is no path's.
-    pub fn read(reader: &mut Reader<'_>, index: FileIndex) -> Parsed<Self> {
+    pub(crate) fn read(reader: &mut Reader<'_>, index: FileIndex) -> Parsed<Self> {
         let mut item = Self::new(index, ItemFlags::from_wire(reader.u16()?));
         if item.flags.has(ItemFlags::BASIS_FOLLOWS) {
             item.basis = Basis::from_wire(reader.u8()?);
@@ -83,30 +79,6 @@ impl Item {
     }
 }
 
-/// Reads the number of an extended attribute as the difference from the `last` one, 0 at first; `None` at
-/// the end of the list.
-///
-/// # Errors
-///
-/// [`WireError::Protocol`] when it is not in 1 to [`MAX_XATTRS`].
-pub fn read_number(reader: &mut Reader<'_>, last: u32) -> Parsed<Option<u32>> {
-    let difference = reader.varint()?;
-    if difference == 0 {
-        return Ok(None);
-    }
-    let number = i64::from(last) + i64::from(difference);
-    match u32::try_from(number) {
-        Ok(number @ 1..=MAX_XATTRS) => Ok(Some(number)),
-        _ => Err(WireError::Protocol("the number of an extended attribute").into()),
-    }
-}
-
-/// Extended attributes of one file at most.
-pub const MAX_XATTRS: u32 = 1 << 16;
-
-/// Bytes of a path at most.
-const MAX_NAME: usize = 4095;
-
 /// Appends the numbers of the extended attributes that are wanted.
 pub fn put_xattr_request(out: &mut BytesMut, numbers: &[u32]) {
     let mut last = 0i64;
@@ -128,3 +100,91 @@ pub fn put_xattr_answer(out: &mut BytesMut, answers: &[(u32, Bytes)]) {
     }
     out.put_varint(0);
 }
+
+/// Reads the list of extended attributes of one item, number by number.
+#[derive(Debug, Default)]
+pub(crate) struct XattrList {
+    last: u32,
+    numbers: Vec<u32>,
+    answers: Vec<(u32, Bytes)>,
+    /// Bytes of all values.
+    held: usize,
+}
+
+impl XattrList {
+    /// Reads the numbers of a request; `None` when more must come.
+    pub(crate) fn poll_request(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<Vec<u32>>, WireError> {
+        while let Some(number) = cursor::read(input, |reader| self.number(reader))? {
+            let Some(number) = number else {
+                return Ok(Some(std::mem::take(self).numbers));
+            };
+            self.count(self.numbers.len())?;
+            self.last = number;
+            self.numbers.push(number);
+        }
+        Ok(None)
+    }
+
+    /// Reads the numbers and values of an answer; `None` when more must come.
+    pub(crate) fn poll_answer(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<Vec<(u32, Bytes)>>, WireError> {
+        while let Some(answer) = cursor::read(input, |reader| self.answer(reader))? {
+            let Some((number, value)) = answer else {
+                return Ok(Some(std::mem::take(self).answers));
+            };
+            self.count(self.answers.len())?;
+            self.held += value.len();
+            if self.held > MAX_VALUES {
+                return Err(WireError::Limit("the extended attributes of one item"));
+            }
+            self.last = number;
+            self.answers.push((number, value));
+        }
+        Ok(None)
+    }
+
+    fn count(&self, count: usize) -> Result<(), WireError> {
+        let refusal = WireError::Protocol("the number of extended attributes of an item");
+        (count < MAX_COUNT).then_some(()).ok_or(refusal)
+    }
+
+    /// The next number; `None` at the end.
+    fn number(&self, reader: &mut Reader<'_>) -> Parsed<Option<u32>> {
+        let number = match reader.varint()? {
+            0 => return Ok(None),
+            difference => i64::from(self.last) + i64::from(difference),
+        };
+        match u32::try_from(number) {
+            Ok(number @ 1..=MAX_NUMBER) => Ok(Some(number)),
+            _ => Err(WireError::Protocol("the number of an extended attribute").into()),
+        }
+    }
+
+    fn answer(&self, reader: &mut Reader<'_>) -> Parsed<Option<(u32, Bytes)>> {
+        let Some(number) = self.number(reader)? else {
+            return Ok(None);
+        };
+        let len = reader.count(i32::MAX as u32, "the length of an extended attribute")?;
+        if len > MAX_VALUE {
+            return Err(WireError::Limit("an extended attribute").into());
+        }
+        let value = reader.bytes(len as usize)?;
+        Ok(Some((number, Bytes::copy_from_slice(value))))
+    }
+}
+
+/// The longest path.
+const MAX_NAME: usize = 4095;
+/// Attributes of a set.
+const MAX_NUMBER: u32 = 1 << 16;
+/// Numbers in a list: each stands there once.
+const MAX_COUNT: usize = MAX_NUMBER as usize;
+/// The longest value that is taken: 16 MiB. Linux has none of more than 64 KiB.
+const MAX_VALUE: u32 = 16 << 20;
+/// All values of one item: 64 MiB.
+const MAX_VALUES: usize = 64 << 20;

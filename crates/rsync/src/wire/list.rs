@@ -216,22 +216,16 @@ impl DirKind {
     }
 }
 
-/// The table of all directories of a connection with incremental lists: they are listed one by
-/// one, each once. A row is freed when its list is begun.
+/// The table of all directories of a connection with incremental lists, as the receiving side
+/// holds it: each is listed once. A row is freed when its list is begun.
 #[derive(Debug, Default)]
-pub struct Directories {
-    rows: Vec<Option<Arc<FileEntry>>>,
-    /// Rows that are still to be listed by a sender, the next one last.
-    next: Vec<Range<u32>>,
-}
+pub(crate) struct Directories(Vec<Option<Arc<FileEntry>>>);
 
 impl Directories {
     /// Adds the directories of a list, the next of the connection.
-    pub fn add(&mut self, list: &List) {
-        let first = self.rows.len() as u32;
+    pub(crate) fn add(&mut self, list: &List) {
         let row = |entry: Option<&FileEntry>| entry.cloned().map(Arc::new);
-        self.rows.extend(list.dirs().map(row));
-        self.next.push(first..self.rows.len() as u32);
+        self.0.extend(list.dirs().map(row));
     }
 
     /// Takes the directory whose list the peer begins.
@@ -240,24 +234,11 @@ impl Directories {
     ///
     /// [`WireError::Protocol`] when there is none of this number, it was a duplicate and dropped,
     /// or its list was begun before; and for the root, whose children are in the first list.
-    pub fn take(&mut self, index: DirIndex) -> Result<ListDir, WireError> {
-        let row = self.rows.get_mut(index.get() as usize);
+    pub(crate) fn take(&mut self, index: DirIndex) -> Result<ListDir, WireError> {
+        let row = self.0.get_mut(index.get() as usize);
         let entry = row.and_then(Option::take).filter(|dir| !dir.path.is_root());
         let entry = entry.ok_or(WireError::Protocol("a list of no directory"))?;
         Ok(ListDir { index, entry })
-    }
-
-    /// Takes the directory whose list a sender begins next: depth first, in the order of their
-    /// lists; `None` when all are listed.
-    pub fn take_next(&mut self) -> Option<ListDir> {
-        loop {
-            let row = self.next.last_mut()?.next();
-            match row.and_then(DirIndex::new).map(|index| self.take(index)) {
-                Some(Ok(dir)) => return Some(dir),
-                Some(Err(_)) => (),
-                None => drop(self.next.pop()),
-            }
-        }
     }
 }
 
@@ -416,33 +397,20 @@ mod tests {
     }
 
     /// The lists of the protocol's worked example: `.`, `d1`, `d2`, `d1/e`.
-    fn three_lists() -> (Directories, Lists) {
+    fn four_lists() -> Lists {
         let (mut table, mut lists) = (Directories::default(), Lists::default());
-        let mut add = |table: &mut Directories, list: Arc<List>| {
+        for (start, dir, paths) in [
+            (1, None, &["./", "d2/", "d1/", "f1"][..]),
+            (6, Some(1), &["d1/g", "d1/e/"]),
+            (9, Some(3), &["d1/e/h"]),
+            (11, Some(2), &["d2/ln"]),
+        ] {
+            let dir = dir.map(|dir| table.take(DirIndex::new(dir).unwrap()).unwrap());
+            let list = received(start, dir, paths);
             table.add(&list);
             lists.push(list);
-        };
-        add(&mut table, received(1, None, &["./", "d2/", "d1/", "f1"]));
-        for (start, paths) in [
-            (6, &["d1/g", "d1/e/"][..]),
-            (9, &["d1/e/h"]),
-            (11, &["d2/ln"]),
-        ] {
-            let dir = table.take_next().unwrap();
-            add(&mut table, received(start, Some(dir), paths));
         }
-        (table, lists)
-    }
-
-    #[test]
-    fn directories_are_listed_depth_first_and_once() {
-        let (mut table, lists) = three_lists();
-        let dirs: Vec<_> = lists
-            .iter()
-            .map(|list| list.dir().map(DirIndex::get))
-            .collect();
-        assert_eq!(dirs, [None, Some(1), Some(3), Some(2)]);
-        assert!(table.take_next().is_none());
+        lists
     }
 
     #[test]
@@ -462,7 +430,7 @@ mod tests {
 
     #[test]
     fn indexes_stand_for_entries_and_for_the_directories_of_lists() {
-        let (_, mut lists) = three_lists();
+        let mut lists = four_lists();
         for (at, path, is_parent) in [
             (0, ".", true),
             (1, ".", false),

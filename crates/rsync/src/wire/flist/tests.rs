@@ -14,6 +14,7 @@ use crate::wire::entry::{DirKind, HardLink, WirePath};
 use crate::wire::idlist::Names;
 use crate::wire::list::{Directories, List, ListDir};
 use crate::wire::mux::IoErrors;
+use crate::wire::ndx::DirIndex;
 
 /// What two rsyncs 3.5.0 agree on for `-a`, with incremental lists.
 const ARCHIVE: Format = Format {
@@ -526,7 +527,7 @@ fn exchange(format: Format, trees: Vec<Vec<FileEntry>>) -> Vec<Vec<FileEntry>> {
         table.add(&list);
         start = index(list.range().end + 1);
         received.push(entries(&list));
-        dir = table.take_next();
+        dir = table.take(DirIndex::new(1).unwrap()).ok();
     }
     received
 }
@@ -574,7 +575,7 @@ fn a_later_list_refers_to_hard_links_of_earlier_ones_with_all_fields() {
         hex("829a"),
         "no time, no mode: they are the same"
     );
-    decoder.begin(index(4), table.take_next());
+    decoder.begin(index(4), table.take(DirIndex::new(0).unwrap()).ok());
     let list = decoder.poll(&mut out).unwrap().unwrap();
     let link = list.get(index(4)).unwrap().extra().hard_link;
     let group = 2;
@@ -871,7 +872,7 @@ fn lists_that_no_peer_may_send_are_refused() {
 #[test]
 fn lists_of_a_directory_have_its_children_only() {
     let dir = ListDir {
-        index: crate::wire::ndx::DirIndex::new(1).unwrap(),
+        index: DirIndex::new(1).unwrap(),
         entry: Arc::new(entry("d", 0o040_755, 0, (1, 0))),
     };
     for (path, good) in [
