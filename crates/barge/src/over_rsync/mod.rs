@@ -10,14 +10,16 @@ mod activity;
 mod agreed;
 mod client;
 mod connection;
-#[allow(dead_code, reason = "until the daemon stands")]
 mod conversation;
+mod daemon;
 mod event;
 #[allow(dead_code, reason = "until the roles stand")]
 mod failure;
+mod glob;
 #[allow(dead_code, reason = "until the roles stand")]
 mod incoming;
 mod local;
+mod module;
 #[allow(dead_code, reason = "until the roles stand")]
 mod outgoing;
 mod pipe;
@@ -27,6 +29,7 @@ mod read_ahead;
 mod run;
 
 mod server;
+mod wild;
 
 mod sender;
 mod unsafe_link;
@@ -35,11 +38,14 @@ pub use agreed::{Ended, ModuleBase};
 pub use barge_rsync::{options, session};
 pub use client::{Client, Login, Peer, Visit};
 pub use connection::{Connection, Input, Output};
+pub use daemon::{Daemon, Gate, Settled};
 pub use event::{Event, Item, ItemSide, Level, Listener, Position, RunStats};
 pub use failure::{Failure, describe_exit};
 pub use local::copy;
+pub use module::{LeastDigest, Module, UserRules};
 pub use pipe::pipe;
 pub use server::Server;
+pub use wild::wild;
 
 pub use crate::filter::{
     DaemonRules, ReadAbove, RuleError, RuleList, RuleSide, RuleSources, Scope, rules_cross,

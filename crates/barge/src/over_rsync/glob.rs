@@ -1,0 +1,134 @@
+//! The wildcards of a client's paths, expanded below a module and never out of it.
+//!
+//! Source: rsync(1), «ADVANCED USAGE», and rsync 3.5.0 as it behaves.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use barge_fs::Root;
+use barge_types::{Name, RelPath};
+
+use super::wild::wild;
+
+/// The paths that match, in order; the path itself where it has no wildcard or nothing matches.
+pub(super) fn expand(root: &Root, path: &[u8]) -> Vec<PathBuf> {
+    if !has_wildcards(path) {
+        return vec![literal(path)];
+    }
+    let mut found = vec![RelPath::root()];
+    for part in parts(path) {
+        found = found
+            .iter()
+            .flat_map(|dir| matches(root, dir, part))
+            .collect();
+    }
+    if found.is_empty() {
+        return vec![literal(path)];
+    }
+    found.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    let slash: &[u8] = if path.ends_with(b"/") { b"/" } else { b"" };
+    let whole = |path: &RelPath| path_of([path.as_bytes(), slash].concat());
+    found.iter().map(whole).collect()
+}
+
+/// A path as it is: its components below the module, none of which leads out of it.
+pub(super) fn literal(path: &[u8]) -> PathBuf {
+    let parts = parts(path);
+    if parts.is_empty() {
+        return path_of(b"./".to_vec());
+    }
+    let slash: &[u8] = if path.ends_with(b"/") { b"/" } else { b"" };
+    path_of([&parts.join(&b'/')[..], slash].concat())
+}
+
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
+}
+
+/// The components, where `..` takes the one before it away, if there is one.
+fn parts(path: &[u8]) -> Vec<&[u8]> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+/// With a backslash before it or not: then it is looked for as a pattern too.
+fn has_wildcards(pattern: &[u8]) -> bool {
+    pattern.iter().any(|byte| b"*?[".contains(byte))
+}
+
+/// The entries of a directory that match one component.
+fn matches(root: &Root, dir: &RelPath, part: &[u8]) -> Vec<RelPath> {
+    let Ok(opened) = root.dir(dir) else {
+        return Vec::new();
+    };
+    if !has_wildcards(part) {
+        let name = Name::new(part).ok();
+        let there = name.filter(|name| matches!(opened.find(name), Ok(Some(_))));
+        return there.into_iter().map(|name| dir.join(&name)).collect();
+    }
+    let Ok(names) = opened.names() else {
+        return Vec::new();
+    };
+    let fits = |name: &Name| {
+        let is_hidden = name.as_bytes().starts_with(b".") && !part.starts_with(b".");
+        !is_hidden && wild(part, name.as_bytes())
+    };
+    let names = names.filter_map(Result::ok).map(|listed| listed.name);
+    names.filter(fits).map(|name| dir.join(&name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As rsync 3.5.0's daemon takes them.
+    #[test]
+    fn wildcards_are_expanded_below_the_module() {
+        let folder = tempfile::tempdir().unwrap();
+        for dir in ["a*b", "axb", "d/one", "d/two", "x\\y", ".hidden"] {
+            std::fs::create_dir_all(folder.path().join(dir)).unwrap();
+        }
+        std::os::unix::fs::symlink("/", folder.path().join("out")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        for (path, expected) in [
+            ("a*b", &["a*b", "axb"][..]),
+            ("a\\*b", &["a*b"]),
+            ("x\\y", &["x\\y"]),
+            ("d/*", &["d/one", "d/two"]),
+            ("*/t?o/", &["d/two/"]),
+            ("d/[o]*", &["d/one"]),
+            ("nope*", &["nope*"]),
+            ("*idden", &["*idden"]),
+            ("out/e*", &["out/e*"]),
+            ("../d/*o", &["d/two"]),
+            ("d/../a?b", &["a*b", "axb"]),
+        ] {
+            let found = expand(&root, path.as_bytes());
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_module() {
+        for (path, expected) in [
+            ("", "./"),
+            ("/", "./"),
+            ("..", "./"),
+            ("../../etc/passwd", "etc/passwd"),
+            ("a/../../b/", "b/"),
+            ("/abs//./x", "abs/x"),
+            ("a/..", "./"),
+        ] {
+            assert_eq!(literal(path.as_bytes()), PathBuf::from(expected), "{path}");
+        }
+    }
+}
