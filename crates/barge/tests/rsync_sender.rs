@@ -12,7 +12,7 @@ use std::time::Duration;
 use barge::over_rsync::options::{Delete, Options, ServerArgs};
 use barge::over_rsync::session::Preferences;
 use barge::over_rsync::{
-    Client, Connection, Ended, Event, Input, Listener, Output, Peer, RuleList,
+    Client, Connection, Ended, Event, Input, Listener, Output, Peer, RuleList, Server,
 };
 use barge_testkit::compare::{Compare, Field, assert_same};
 use barge_testkit::scratch::Scratch;
@@ -297,13 +297,7 @@ fn awkward_tree_arrives_whole() {
     let (_scratch, source, dest) = scratch();
     tree::awkward(&source, is_root()).unwrap();
     fs::remove_dir_all(source.join("deep")).unwrap(); // longer than any path in a list
-    // Zeros travel as zeros: the largest files take too long.
-    for path in all_below(&source) {
-        if fs::symlink_metadata(&path).unwrap().len() > 100 << 20 {
-            fs::remove_file(&path).unwrap();
-            tree::set_mtime(path.parent().unwrap(), 1_500_000_000, 3).unwrap();
-        }
-    }
+    remove_giants(&source);
     for incremental in [true, false] {
         let mut push = Push::archive(&source, &dest).whole();
         push.incremental = incremental;
@@ -364,6 +358,86 @@ fn stock(options: &[&str], sources: &[PathBuf], dest: &Path) -> (Option<i32>, Ve
     (out.status.code(), lines.map(str::to_owned).collect())
 }
 
+/// Stock rsync's client pulls from our server, which runs with `options`.
+struct Pull {
+    options: Options,
+    /// What the client is given, besides what it pulls and where to.
+    stock: Vec<String>,
+}
+
+impl Pull {
+    fn archive(stock: &[&str]) -> Self {
+        let options = Options {
+            server: true,
+            capabilities: b"iLsfxCIvu".to_vec(),
+            ..Push::archive(Path::new(""), Path::new("")).options
+        };
+        let stock = stock.iter().map(|&option| option.to_owned()).collect();
+        Self { options, stock }
+    }
+
+    /// Runs it; the client's exit code and standard error, and how our side ended.
+    fn run(&self, sources: &[PathBuf], dest: &Path) -> (Option<i32>, String, Ended) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let relay = format!(
+            "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat <&0 >&3 & cat <&3; kill $!' relay"
+        );
+        let mut options = self.options.clone();
+        options.args = sources.iter().map(|path| path.clone().into()).collect();
+        let server = Server {
+            options,
+            args: Vec::new(),
+            preferences: Preferences::new(true),
+            listener: Arc::new(Events::default()),
+        };
+        std::thread::scope(|scope| {
+            let ours = scope.spawn(|| server.run(accept(&listener)));
+            let from: Vec<_> = sources
+                .iter()
+                .map(|path| format!("h:{}", path.display()))
+                .collect();
+            let client = Command::new("timeout")
+                .args(["60", "rsync", "--blocking-io", "-e", &relay])
+                .args(&self.stock)
+                .args(from)
+                .arg(dest)
+                .output()
+                .expect("rsync is installed");
+            let said = String::from_utf8_lossy(&client.stderr).into_owned();
+            (client.status.code(), said, ours.join().unwrap())
+        })
+    }
+}
+
+fn accept(listener: &std::net::TcpListener) -> Connection {
+    let (stream, _) = listener.accept().unwrap();
+    Connection {
+        input: Box::new(FromSocket(stream.try_clone().unwrap())),
+        output: Box::new(ToSocket(stream)),
+    }
+}
+
+struct FromSocket(std::net::TcpStream);
+
+impl Input for FromSocket {
+    fn read(&mut self, buf: &mut [u8], _patience: Option<Duration>) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+struct ToSocket(std::net::TcpStream);
+
+impl Output for ToSocket {
+    fn write(&mut self, pieces: &[IoSlice<'_>], _patience: Option<Duration>) -> io::Result<usize> {
+        self.0.write_vectored(pieces)
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.0.shutdown(std::net::Shutdown::Write)
+    }
+}
+
 trait Join {
     fn join(&self, between: &std::ffi::OsStr) -> std::ffi::OsString;
 }
@@ -399,6 +473,16 @@ fn linked_tree(source: &Path) {
     symlink("../real/in/y", source.join("a/b/out")).unwrap();
     symlink(source.join("real"), source.join("a/absolute")).unwrap();
     tree_times(source);
+}
+
+/// Zeros travel as zeros: the largest files take too long.
+fn remove_giants(root: &Path) {
+    for path in all_below(root) {
+        if fs::symlink_metadata(&path).unwrap().len() > 100 << 20 {
+            fs::remove_file(&path).unwrap();
+            tree::set_mtime(path.parent().unwrap(), 1_500_000_000, 3).unwrap();
+        }
+    }
 }
 
 fn tree_times(root: &Path) {
@@ -786,4 +870,59 @@ fn large_lists_flow_without_a_stop() {
         assert_eq!(push.run().assert_well().sent(), 0);
         fs::remove_dir_all(&dest).unwrap();
     }
+}
+
+#[test]
+fn stock_client_pulls_a_whole_tree_from_our_server() {
+    let (_scratch, source, dest) = scratch();
+    tree::awkward(&source, is_root()).unwrap();
+    fs::remove_dir_all(source.join("deep")).unwrap();
+    remove_giants(&source);
+    for more in [
+        &[][..],
+        &["--no-inc-recursive"],
+        &["--protocol=30"],
+        &["--protocol=31"],
+        &["-z"],
+    ] {
+        let mut pull = Pull::archive(&[&["-aHAXS"], more].concat());
+        pull.options.hard_links = true;
+        pull.options.acls = true;
+        pull.options.xattrs = 1;
+        if more == ["--no-inc-recursive"] {
+            pull.options.capabilities = b"LsfxCIvu".to_vec();
+        }
+        if more == ["-z"] {
+            pull.options.compress = barge::over_rsync::options::Compress::Negotiated;
+        }
+        let (code, said, ended) = pull.run(&[source.join("")], &dest);
+        assert_eq!(
+            (code, ended.code),
+            (Some(0), 0),
+            "{more:?}: {said} {ended:?}"
+        );
+        let mut how = without_times(more == ["--protocol=30"]);
+        how.without.push(Field::Holes);
+        assert_same(&source, &dest, &how);
+        fs::remove_dir_all(&dest).unwrap();
+    }
+}
+
+#[test]
+fn stock_client_hears_of_what_our_server_cannot_send() {
+    let (_scratch, source, dest) = scratch();
+    small_tree(&source);
+    let pull = Pull::archive(&["-a"]);
+    let sources = [source.join("missing"), source.join("a.txt")];
+    let (code, said, ended) = pull.run(&sources, &dest);
+    assert_eq!((code, ended.code), (Some(23), 23));
+    let line = format!(
+        "link_stat \"{}\" failed: No such file",
+        source.join("missing").display()
+    );
+    assert!(said.contains(&line), "{said}");
+    // Nothing at all.
+    let (code, said, ended) = pull.run(&[source.join("missing")], &dest);
+    assert_eq!((code, ended.code), (Some(23), 23));
+    assert!(said.contains(&line), "{said}");
 }
