@@ -2,6 +2,7 @@
 
 mod failed;
 mod fd;
+mod output;
 mod place;
 mod rsyncd_conf;
 mod transport;

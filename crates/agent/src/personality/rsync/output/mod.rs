@@ -1,0 +1,381 @@
+//! What a run of rsync(1) prints and logs.
+//!
+//! The lines are those of rsync 3.5.0, byte for byte, for they are read by programs. Two things
+//! differ, both deliberately: control characters from U+0080 to U+009F in names are escaped also
+//! where the terminal is UTF-8, and the line that tells a failed run's exit code names our version
+//! and our file where rsync names its own.
+
+mod clock;
+pub(crate) mod ending;
+mod escape;
+mod format;
+mod itemize;
+mod list;
+mod listing;
+mod log;
+mod number;
+mod progress;
+mod screen;
+mod stats;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use barge::over_rsync::options::Options;
+use barge::over_rsync::{Event, Item, Level, Listener, RunStats};
+
+use self::clock::{Clock, System};
+use self::escape::{HighBytes, escape};
+pub(crate) use self::format::Visit;
+use self::format::{Facts, Format, Subject, short_name};
+use self::itemize::{flag, is_significant};
+use self::listing::Listing;
+pub(crate) use self::log::{Log, Logging, RunLog};
+use self::progress::{Lists, Progress, Scope};
+pub(crate) use self::screen::Screen;
+
+/// A client's output: what it prints, and what it logs of it.
+pub(crate) struct Output {
+    style: Style,
+    log: Option<RunLog>,
+    clock: Box<dyn Clock>,
+    began: i64,
+    shown: Mutex<Shown>,
+}
+
+/// What a run shows, and how: its options, looked at once.
+struct Style {
+    quiet: bool,
+    dry_run: bool,
+    local: bool,
+    human: u8,
+    times: bool,
+    high: HighBytes,
+    /// `--out-format`, or what `-v` and `-i` stand for.
+    format: Format,
+    names: u8,
+    itemizing: bool,
+    unchanged: bool,
+    deletions: bool,
+    stats: u8,
+}
+
+struct Shown {
+    screen: Screen,
+    listing: Listing,
+    progress: Option<Progress>,
+    /// `--info=progress`: 0, 1, or 2.
+    progress_level: u8,
+    lists: Lists,
+    checksum_len: usize,
+    /// The present file's line has been written.
+    started: bool,
+}
+
+impl Output {
+    /// Shows a run with these options; `local` when both of its ends are on this machine.
+    pub(crate) fn new(options: &Options, local: bool, screen: Screen, log: Option<RunLog>) -> Self {
+        Self::with_clock(options, local, screen, log, Box::new(System::new()))
+    }
+
+    fn with_clock(
+        options: &Options,
+        local: bool,
+        screen: Screen,
+        log: Option<RunLog>,
+        clock: Box<dyn Clock>,
+    ) -> Self {
+        let scope = match options.info.progress {
+            0 => None,
+            1 => Some(Scope::File),
+            _ => Some(Scope::Run),
+        };
+        let scope = scope.filter(|_| !options.quiet);
+        let shown = Shown {
+            screen,
+            listing: Listing::new(options.info.flist, options.sender),
+            progress: scope.map(|scope| Progress::new(scope, options.human_readable)),
+            progress_level: options.info.progress,
+            lists: Lists::default(),
+            checksum_len: 0,
+            started: false,
+        };
+        Self {
+            style: Style::new(options, local),
+            log,
+            began: clock.now(),
+            clock,
+            shown: Mutex::new(shown),
+        }
+    }
+
+    /// The closing lines, for a run that came to its end, with errors or without.
+    pub(crate) fn finish(&self, stats: &RunStats) {
+        let style = &self.style;
+        let block = (style.stats >= 2).then(|| stats::block(stats, style.human));
+        let seconds = self.clock.now() - self.began;
+        let closing = stats::closing(stats, style.human, seconds, style.dry_run);
+        let closing = (style.stats >= 1).then_some(closing);
+        match (&self.log, &closing) {
+            (Some(log), None) => log.finish(stats),
+            _ => self.info_lines(block.iter().chain(&closing)),
+        }
+        self.shown().screen.line(&[]);
+    }
+
+    /// Paragraphs with an empty line before each, logged and printed line by line.
+    fn info_lines<'a>(&self, paragraphs: impl Iterator<Item = &'a String>) {
+        for paragraph in paragraphs {
+            self.info(b"\n");
+            for line in paragraph.split_inclusive('\n') {
+                self.info(line.as_bytes());
+            }
+        }
+    }
+
+    fn info(&self, line: &[u8]) {
+        self.log_line(line);
+        if !self.style.quiet {
+            self.shown().screen.line(line);
+        }
+    }
+
+    /// The last line of a run that did not go well: [`ending::line`].
+    pub(crate) fn fail(&self, code: u8, role: &str) {
+        let text = ending::line(code, role);
+        self.log_line(text.as_bytes());
+        let mut shown = self.shown();
+        shown.screen.last_words(text.as_bytes());
+        shown.screen.line(&[]);
+    }
+
+    fn log_line(&self, text: &[u8]) {
+        if let Some(log) = &self.log {
+            log.write(text);
+        }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn facts(&self, checksum_len: usize) -> Facts<'_> {
+        Facts {
+            visit: None,
+            now: self.clock.now(),
+            local: self.style.local,
+            times: self.style.times,
+            checksum_len,
+        }
+    }
+
+    fn line(&self, level: Level, text: &[u8]) {
+        // A newline within is part of some name.
+        let (line, newline) = match text {
+            [line @ .., b'\n'] => (line, "\n"),
+            line => (line, ""),
+        };
+        let mut escaped = Vec::with_capacity(text.len());
+        escape(&mut escaped, line, self.style.high);
+        escaped.extend_from_slice(newline.as_bytes());
+        match level {
+            Level::Info if self.style.quiet => {}
+            Level::Info => self.shown().screen.line(&escaped),
+            _ => self.shown().screen.error(&escaped),
+        }
+    }
+
+    fn print(&self, shown: &mut Shown, line: &[u8]) {
+        let mut escaped = Vec::with_capacity(line.len() + 1);
+        escape(&mut escaped, line, self.style.high);
+        escaped.push(b'\n');
+        shown.screen.line(&escaped);
+    }
+
+    fn starts(&self, item: &Item<'_>) {
+        let mut shown = self.shown();
+        if !self.style.shows(item) {
+            return;
+        }
+        if self.style.format.is_early() {
+            let facts = self.facts(shown.checksum_len);
+            let line = self.style.format.line(&Subject::Item(item), &facts);
+            self.print(&mut shown, &line);
+            shown.started = true;
+        } else if self.style.names > 0 && shown.progress_level == 1 {
+            self.print(&mut shown, item.name);
+        }
+    }
+
+    fn item(&self, item: &Item<'_>) {
+        let mut shown = self.shown();
+        let started = item.iflags & flag::TRANSFER != 0 && std::mem::take(&mut shown.started);
+        if self.style.shows(item) && !started {
+            let facts = self.facts(shown.checksum_len);
+            let line = self.style.format.line(&Subject::Item(item), &facts);
+            self.print(&mut shown, &line);
+        }
+    }
+
+    fn deleted(&self, name: &[u8], mode: u32) {
+        let mut shown = self.shown();
+        if self.style.quiet || !self.style.deletions {
+            return;
+        }
+        let line = match self.style.format.has(b"io") {
+            true => {
+                let facts = self.facts(shown.checksum_len);
+                self.style
+                    .format
+                    .line(&Subject::Deleted { name, mode }, &facts)
+            }
+            false => [b"deleting ", short_name(name, mode).as_slice()].concat(),
+        };
+        self.print(&mut shown, &line);
+    }
+}
+
+impl Style {
+    fn new(options: &Options, local: bool) -> Self {
+        let given = options.out_format.as_deref();
+        let format = match given {
+            Some(text) => Format::new(text),
+            None if options.itemize > 0 => Format::new(b"%i %n%L"),
+            None => Format::new(b"%n%L"),
+        };
+        let itemizing = format.has(b"i");
+        let names = options.info.name;
+        Self {
+            quiet: options.quiet,
+            dry_run: options.dry_run,
+            local,
+            human: options.human_readable,
+            times: options.times,
+            high: HighBytes::of_terminal(options.eight_bit_output),
+            itemizing,
+            names: names.max(options.itemize.min(1)),
+            unchanged: itemizing && (options.itemize > 1 || names > 1),
+            deletions: names > 0 || options.itemize > 0 || options.info.del > 0,
+            stats: options.info.stats,
+            format,
+        }
+    }
+
+    /// Whether an entry that was dealt with is printed.
+    fn shows(&self, item: &Item<'_>) -> bool {
+        let flags = item.iflags;
+        let touched = flags & (flag::TRANSFER | flag::LOCAL) != 0
+            || item.mode & KIND == DIRECTORY
+            || self.itemizing;
+        !self.quiet && self.names > 0 && (self.unchanged || is_significant(flags) && touched)
+    }
+}
+
+impl Listener for Output {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Line { text, .. } = &event {
+            self.log_line(text);
+        }
+        self.show(&event);
+        match (&self.log, &event) {
+            (None, _) | (_, Event::Line { .. }) => {}
+            (Some(log), _) => log.event(event),
+        }
+    }
+}
+
+impl Output {
+    fn show(&self, event: &Event<'_>) {
+        match event {
+            Event::Line { level, text } => self.line(*level, text),
+            Event::Starts(item) => self.starts(item),
+            Event::Item(item) => self.item(item),
+            Event::Entry(item) => {
+                let line = list::line(item, self.style.human);
+                self.print(&mut self.shown(), &line);
+            }
+            Event::Deleted { name, mode } => self.deleted(name, *mode),
+            _ => self
+                .shown()
+                .follow(event, self.clock.elapsed(), self.style.quiet),
+        }
+    }
+}
+
+impl Shown {
+    /// Lists and progress.
+    fn follow(&mut self, event: &Event<'_>, now: std::time::Duration, quiet: bool) {
+        match event {
+            Event::ListBegins {
+                incremental,
+                checksum_len,
+            } => {
+                self.checksum_len = *checksum_len;
+                if !quiet {
+                    self.listing.begins(&mut self.screen, *incremental);
+                }
+            }
+            Event::Listed {
+                entries,
+                bytes,
+                complete,
+            } => {
+                self.lists = Lists {
+                    entries: *entries,
+                    bytes: *bytes,
+                    complete: *complete,
+                };
+                if !quiet {
+                    self.listing.listed(&mut self.screen, &self.lists);
+                }
+            }
+            Event::Progress {
+                offset,
+                size,
+                last,
+                at,
+                ..
+            } => {
+                let Some(progress) = &mut self.progress else {
+                    return;
+                };
+                match (last, progress.scope()) {
+                    (false, _) => {
+                        let line = progress.moved(now, (*offset, *size), at, &self.lists);
+                        if let Some(line) = line {
+                            self.screen.unfinished(&line);
+                        }
+                    }
+                    (true, Scope::File) => {
+                        let line = progress.ended(now, *size, at, &self.lists);
+                        self.screen.finish(&(line + "\n"));
+                    }
+                    (true, Scope::Run) => {
+                        let line = progress.ended(now, *size, at, &self.lists);
+                        self.screen.unfinished(&line);
+                    }
+                }
+            }
+            Event::Settled(at) => {
+                if let Some(progress) = &mut self.progress
+                    && progress.scope() == Scope::Run
+                {
+                    let line = progress.settled(now, at, &self.lists);
+                    self.screen.unfinished(&line);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The kinds of `st_mode` (inode(7)).
+const KIND: u32 = 0o170_000;
+const DIRECTORY: u32 = 0o040_000;
+const SYMLINK: u32 = 0o120_000;
+const CHARACTER_DEVICE: u32 = 0o020_000;
+const BLOCK_DEVICE: u32 = 0o060_000;
+const FIFO: u32 = 0o010_000;
+const SOCKET: u32 = 0o140_000;
+
+#[cfg(test)]
+mod tests;
