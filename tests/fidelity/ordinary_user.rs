@@ -93,6 +93,7 @@ fn options_turn_off_what_an_ordinary_user_cannot_keep() {
     let how = Compare {
         without: vec![Field::Owner, Field::Xattrs],
         skip: vec![PathBuf::from("device")],
+        ..Compare::default()
     };
     assert_same(&source, &target, &how);
     assert!(!target.join("device").exists());

@@ -57,6 +57,9 @@ pub struct Compare {
     pub without: Vec<Field>,
     /// Paths below the roots that are not looked at, with all that is in them.
     pub skip: Vec<PathBuf>,
+    /// Times of modification from this second on are all alike: those that a run set to its own
+    /// time.
+    pub recent: Option<i64>,
 }
 
 /// One thing that is not the same in both trees.
@@ -177,7 +180,8 @@ impl Walk<'_> {
 
     /// Compares two inodes of the same kind, but for their content.
     fn entry(&mut self, a: &Inode, b: &Inode, path: &Path) {
-        for ((field, first), (_, second)) in a.facts().into_iter().zip(b.facts()) {
+        let recent = self.how.recent;
+        for ((field, first), (_, second)) in a.facts(recent).into_iter().zip(b.facts(recent)) {
             if first != second {
                 self.differs(path, field, first, second);
             }
@@ -286,15 +290,16 @@ impl Inode {
     }
 
     /// What a person would see of it; inodes of one kind have the same fields in the same order.
-    fn facts(&self) -> Vec<(Field, String)> {
+    fn facts(&self, recent: Option<i64>) -> Vec<(Field, String)> {
         let meta = &self.meta;
+        let mtime = match recent {
+            Some(second) if meta.mtime() >= second => "recent".to_owned(),
+            _ => format!("{} s + {:09} ns", meta.mtime(), meta.mtime_nsec()),
+        };
         let mut facts = vec![
             (Field::Mode, format!("{:04o}", meta.mode() & 0o7777)),
             (Field::Owner, format!("{}:{}", meta.uid(), meta.gid())),
-            (
-                Field::Mtime,
-                format!("{} s + {:09} ns", meta.mtime(), meta.mtime_nsec()),
-            ),
+            (Field::Mtime, mtime),
             (Field::Target, self.target.escape_ascii().to_string()),
             (Field::Acl, self.attributes(true)),
             (Field::Xattrs, self.attributes(false)),

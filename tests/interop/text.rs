@@ -1,0 +1,171 @@
+//! What programs print, made comparable: figures that depend on the moment are masked.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
+/// Replaces what two runs of the same program need not agree in.
+pub(crate) fn masked(text: &[u8], folder: &Path) -> Vec<u8> {
+    let folder = folder.as_os_str().as_encoded_bytes();
+    let mut text = replaced(text, folder, b"FOLDER");
+    for (pattern, mask) in MASKS.iter() {
+        text = pattern.replace_all(&text, *mask).into_owned();
+    }
+    text
+}
+
+fn replaced(text: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
+    let pattern = Regex::new(&regex::escape(&String::from_utf8_lossy(what))).unwrap();
+    pattern.replace_all(text, with).into_owned()
+}
+
+/// Patterns, each with why it is no part of the comparison.
+static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
+    let masks: &[(&str, &[u8])] = &[
+        // Bytes on the wire depend on how frames happened to fill; `wire_bytes` compares them.
+        (
+            r"sent [\d,.]+[KMGTP]? bytes  received [\d,.]+[KMGTP]? bytes  total size",
+            b"sent # bytes  received # bytes  total size",
+        ),
+        (
+            r"sent [\d,.]+[KMGTP]? bytes  received [\d,.]+[KMGTP]? bytes  [\d,.]+[KMGTP]? bytes/sec",
+            b"sent # bytes  received # bytes  # bytes/sec",
+        ),
+        (r"speedup is [\d,.]+", b"speedup is #"),
+        (
+            r"(Total bytes (?:sent|received)): [\d,.]+[KMGTP]?",
+            b"$1: #",
+        ),
+        (
+            r"(File list (?:generation|transfer) time): [\d.]+",
+            b"$1: #",
+        ),
+        // Rates and times of progress.
+        (
+            r" *[\d.]+[kMG]B/s +[\d?]+:[\d?]{2}:[\d?]{2}",
+            b" #kB/s #:##:##",
+        ),
+        // The place in a source file, and a version.
+        (r"at \S+\(\d+\) \[(\w+)=[\d.]+\]", b"at # [$1=#]"),
+        // Time and process in front of a log's line.
+        (r"(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] ", b"# [#] "),
+        // The random end of a temporary name.
+        (r#"("[^"\n]*\.[^"/\n]*)\.[A-Za-z0-9]{6}""#, b"$1.XXXXXX\""),
+        // Of two stock rsyncs joined by a socket pair, one sees the other's early end so.
+        (
+            r"(?m)^(# \[#\] )?rsync: \[\w+\] read error: Connection reset by peer \(104\)\n",
+            b"",
+        ),
+        (
+            r"(?m)^(# \[#\] )?rsync: \[\w+\] write error: Broken pipe \(32\)\n",
+            b"",
+        ),
+    ];
+    let compiled = masks
+        .iter()
+        .map(|(pattern, mask)| (Regex::new(pattern).unwrap(), *mask));
+    compiled.collect()
+});
+
+/// The lines of a text, by who of rsync's processes says them.
+///
+/// Each voice is compared in its own order; how voices fall between each other is decided by the
+/// scheduler: items that come back from the sender; deletions and other words of the generator;
+/// hard links, which the generator makes whenever the receiver happens to be through with the file;
+/// what the sender removes when it hears that a file is through; and whatever is said again, since
+/// a file is asked for again when its first content turned out to be wrong.
+pub(crate) fn voices(text: &[u8]) -> [Vec<&[u8]>; 5] {
+    let mut voices: [Vec<&[u8]>; 5] = Default::default();
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        let words = line.strip_suffix(b"\n").unwrap_or(line);
+        let voice = match () {
+            () if GENERATOR.is_match(words) => 1,
+            () if HARD_LINK.is_match(words) => 2,
+            () if words.starts_with(b"sender removed ") => 3,
+            () if voices[0].contains(&line) => 4,
+            () => 0,
+        };
+        voices[voice].push(line);
+    }
+    // Which of two files is through first is also decided there.
+    voices[2..].iter_mut().for_each(|voice| voice.sort());
+    voices
+}
+
+static GENERATOR: LazyLock<Regex> = LazyLock::new(|| {
+    let words = [
+        r"(# \[#\] )?\*?deleting ",
+        r"(# \[#\] )?del\.[ |]",
+        r".* is uptodate$",
+        r".* exists( \(.*\))?$",
+        r".* is newer$",
+        r".* is over max-size$",
+        r".* is under min-size$",
+        r#"skipping non-regular file ".*"$"#,
+        r#"ignoring unsafe symlink "#,
+        r"(# \[#\] )?created directory ",
+        r"(# \[#\] )?delta-transmission ",
+        r"(# \[#\] )?backed up ",
+        r"(# \[#\] )?cannot delete non-empty directory: ",
+        r"(# \[#\] )?could not make way for ",
+        r"IO error encountered -- skipping file deletion",
+    ];
+    Regex::new(&format!("^(?:{})", words.join("|"))).unwrap()
+});
+
+static HARD_LINK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(# \[#\] )?h[fLSD]|  ?=> ").unwrap());
+
+/// The lines of standard error, sorted: sender, generator and receiver write there whenever they
+/// come to it.
+pub(crate) fn sorted(text: &[u8]) -> Vec<&[u8]> {
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
+    lines.sort();
+    lines
+}
+
+/// The bytes the client says it sent and received, where it says so in plain digits.
+pub(crate) fn wire_bytes(text: &[u8]) -> Option<[u64; 2]> {
+    let found = WIRE.captures(text)?;
+    let number = |n: usize| {
+        let digits = found[n].iter().filter(|byte| **byte != b',');
+        let digits: String = digits.map(|byte| char::from(*byte)).collect();
+        digits.parse().ok()
+    };
+    Some([number(1)?, number(2)?])
+}
+
+static WIRE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"sent ([\d,]+) bytes  received ([\d,]+) bytes").unwrap());
+
+/// How two lists of lines differ: what only one has, or where their order parts.
+pub(crate) fn difference(stock: &[&[u8]], ours: &[&[u8]]) -> Vec<String> {
+    let only = |a: &[&[u8]], b: &[&[u8]], mark: &str| {
+        let mut left: Vec<&[u8]> = b.to_vec();
+        let mut only = Vec::new();
+        for line in a {
+            match left.iter().position(|other| other == line) {
+                Some(at) => drop(left.remove(at)),
+                None => only.push(format!("{mark} {}", shown(line))),
+            }
+        }
+        only
+    };
+    let mut found = only(stock, ours, "rsync:");
+    found.extend(only(ours, stock, "ours: "));
+    if found.is_empty() {
+        let parted = stock.iter().zip(ours).find(|(a, b)| a != b);
+        found.extend(parted.map(|(a, b)| format!("order: {} | {}", shown(a), shown(b))));
+    }
+    found
+}
+
+fn shown(line: &[u8]) -> String {
+    let text = line
+        .strip_suffix(b"\n")
+        .unwrap_or(line)
+        .escape_ascii()
+        .to_string();
+    text.replace("\\\\", "\\")
+}
