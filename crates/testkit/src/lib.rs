@@ -11,5 +11,6 @@ pub mod mutate;
 pub mod pair;
 pub mod peer;
 mod random;
+pub mod record;
 pub mod scratch;
 pub mod tree;

@@ -172,7 +172,9 @@ pub struct FileEntry {
     pub gid: u32,
     /// What a directory's entry says of what is in it.
     pub dir_kind: DirKind,
-    /// A number of the holder's that does not cross the wire.
+    /// A number of the holder's, which does not cross the wire. Of an entry that was received it is
+    /// at first the index in the order in which entries came, in which groups of hard links are
+    /// numbered.
     pub tag: u32,
     /// The access ACL, with `-A`; symbolic links have none.
     pub acl: Option<Arc<Acl>>,

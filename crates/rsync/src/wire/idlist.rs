@@ -2,7 +2,7 @@
 //!
 //! Source: the rsync protocol as recorded between two stock 3.5.0 peers.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use bytes::BytesMut;
 
@@ -41,8 +41,26 @@ pub trait Names {
 /// The ids that a sender has met.
 #[derive(Debug, Default)]
 pub(super) struct SeenIds {
-    users: BTreeSet<u32>,
-    groups: BTreeSet<u32>,
+    users: Seen,
+    groups: Seen,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    known: HashSet<u32>,
+    /// In the order in which they were met.
+    order: Vec<u32>,
+}
+
+impl Seen {
+    /// Remembers an id; whether it was not known.
+    fn insert(&mut self, id: u32) -> bool {
+        let is_new = self.known.insert(id);
+        if is_new {
+            self.order.push(id);
+        }
+        is_new
+    }
 }
 
 /// Ids as they are met while a list is written.
@@ -81,11 +99,12 @@ impl SeenIds {
 
 fn put_table(
     out: &mut BytesMut,
-    ids: &BTreeSet<u32>,
+    ids: &Seen,
     id0: bool,
     mut name: impl FnMut(u32) -> Option<Vec<u8>>,
 ) {
-    for &id in ids.iter().filter(|&&id| id != 0) {
+    // As stock has it: the last one that was met comes first.
+    for &id in ids.order.iter().rev().filter(|&&id| id != 0) {
         if let Some(name) = known(name(id)) {
             out.put_varint(id as i32);
             out.put_byte_counted(&name);

@@ -131,9 +131,10 @@ impl FlistDecoder {
         Ok(true)
     }
 
-    fn take_over(&mut self, fields: Fields) -> Result<(), WireError> {
-        let entry = &fields.entry;
+    fn take_over(&mut self, mut fields: Fields) -> Result<(), WireError> {
         let index = self.list.next_index()?;
+        fields.entry.tag = index;
+        let entry = &fields.entry;
         if entry.extra().hard_link.is_some_and(|link| link.first) {
             self.groups.push(index);
         }

@@ -104,9 +104,11 @@ fn encode(format: Format, entries: &mut [FileEntry], errors: IoErrors) -> BytesM
     out
 }
 
-/// The entries of a list in its order.
+/// The entries of a list in its order, as they were sent.
 fn entries(list: &List) -> Vec<FileEntry> {
-    list.entries().map(|(_, entry)| entry.clone()).collect()
+    let mut entries: Vec<_> = list.entries().map(|(_, entry)| entry.clone()).collect();
+    entries.iter_mut().for_each(|entry| entry.tag = 0);
+    entries
 }
 
 fn hex(text: &str) -> Vec<u8> {
@@ -144,6 +146,8 @@ fn a_list_has_the_recorded_bytes() {
     assert_eq!(list.names.users, [(0, (*b"root").into())]);
     assert_eq!(list.names.groups, [(0, (*b"root").into())]);
     assert_eq!(list.parent().unwrap().path.to_vec(), b".");
+    let order: Vec<_> = list.entries().map(|(_, entry)| entry.tag).collect();
+    assert_eq!(order, [1, 4, 2, 3], "as they came");
 }
 
 #[test]
