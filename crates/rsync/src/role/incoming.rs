@@ -363,3 +363,283 @@ impl fmt::Debug for Incoming {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProtocolVersion;
+    use crate::session::setup::CompatFlags;
+    use crate::wire::token::Compression;
+
+    fn setup(compat: u32) -> Setup {
+        Setup {
+            protocol: ProtocolVersion::NEWEST,
+            compat: CompatFlags::from_bits(compat),
+            checksum: Checksum::Xxh128,
+            list_checksum: Checksum::Xxh128,
+            compression: Compression::None,
+            seed: 1,
+        }
+    }
+
+    /// `-a`; the client receives.
+    fn options() -> Options {
+        Options {
+            recursive: true,
+            links: true,
+            perms: true,
+            times: true,
+            owner: true,
+            group: true,
+            devices: true,
+            specials: true,
+            ..Options::default()
+        }
+    }
+
+    const INCREMENTAL: u32 = 0x1ff;
+    const WHOLE: u32 = 0x1fe;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+        digits.chunks(2).map(|pair| byte(pair).unwrap()).collect()
+    }
+
+    /// What came, a word each; literals that were cut are one.
+    fn words(options: &Options, compat: u32, pieces: &[&[u8]]) -> Result<Vec<String>, WireError> {
+        let mut incoming = Incoming::new(options, &setup(compat));
+        let mut words: Vec<String> = Vec::new();
+        let mut literal = 0;
+        for piece in pieces {
+            incoming.handle_data(BytesMut::from(*piece));
+            while let Some(event) = incoming.poll()? {
+                let word = match event {
+                    Event::Token(Token::Literal(bytes)) => {
+                        literal += bytes.len();
+                        continue;
+                    }
+                    Event::Token(Token::Blocks { first, count }) => format!("{first}+{count}"),
+                    Event::Token(Token::End(_)) => {
+                        format!("{} bytes", std::mem::take(&mut literal))
+                    }
+                    Event::List(list) => {
+                        format!("list of {} at {}", list.len(), list.start().get())
+                    }
+                    Event::Answer(answer) => {
+                        let path = answer.entry().unwrap().path.to_vec();
+                        let path = String::from_utf8(path).unwrap();
+                        let (index, flags) = (answer.item.index.get(), answer.item.flags.bits());
+                        let xattrs = answer.xattrs.len();
+                        format!("{index} {flags:04x} {path} {xattrs}")
+                    }
+                    other => format!("{other:?}"),
+                };
+                words.push(word);
+            }
+        }
+        Ok(words)
+    }
+
+    /// rsync 3.5.0 pushing a small tree, `-av`, to a daemon: the sender's data stream.
+    const PUSH: &str = "
+        8c01 01 2e 000010 65257d93 ed410000 00 04 726f6f74 00 04 726f6f74
+        8098 04 6c696e6b 000500 ffa10000 05 612e747874
+        8098 03 737562 000010 ed410000
+        a098 05 612e747874 000c00 e715cd5b a4810000
+        00 00
+        ff65
+        809a 09 7375622f622e62696e 00b80b
+        00 00
+        fffe80020000
+        01 0060
+        02 00a0 00000000 00000000 00000000 00000000
+          0c000000 68656c6c6f20776f726c640a 00000000 254448a533e7b23613cd0071d8c9faee
+        01 0260
+        02 0060
+        01 00a0 00000000 00000000 00000000 00000000
+          03000000 787878 00000000 00000000000000000000000000000000
+        00 00 00 00 00";
+
+    #[test]
+    fn a_recorded_stream_is_what_its_sender_meant_wherever_it_is_cut() {
+        let server = Options {
+            server: true,
+            ..options()
+        };
+        let bytes = hex(PUSH);
+        let whole = words(&server, INCREMENTAL, &[&bytes]).unwrap();
+        assert_eq!(
+            whole,
+            [
+                "list of 4 at 1",
+                "list of 1 at 6",
+                "ListsEnd",
+                "0 6000 . 0",
+                "2 a000 a.txt 0",
+                "12 bytes",
+                "3 6002 link 0",
+                "5 6000 sub 0",
+                "6 a000 sub/b.bin 0",
+                "3 bytes",
+                "ListDone",
+                "ListDone",
+                "RedoDone",
+                "UpdatesDone",
+                "End",
+            ]
+        );
+        for cut in 0..=bytes.len() {
+            let (a, b) = bytes.split_at(cut);
+            let cut_words = words(&server, INCREMENTAL, &[a, b]).unwrap();
+            assert_eq!(cut_words, whole, "cut at byte {cut}");
+        }
+    }
+
+    /// A list of one directory and one file, without owners.
+    const LIST: &str = "
+        18 01 64 000010 65257d93 ed410000
+        8098 01 66 000c00 a4810000
+        00 00";
+
+    fn plain() -> Options {
+        Options {
+            owner: false,
+            group: false,
+            ..options()
+        }
+    }
+
+    #[test]
+    fn a_client_has_statistics_and_counts_before_the_end() {
+        let end = "00 00 00 009e00 004e03 001900 000100 000000 ff02 02 01 00 00 00 00";
+        let words = words(&plain(), WHOLE, &[&hex(&[LIST, end].concat())]).unwrap();
+        assert_eq!(
+            words[1..5],
+            ["ListsEnd", "ListDone", "RedoDone", "UpdatesDone"]
+        );
+        assert!(words[5].starts_with("Statistics(Statistics { read: 158,"));
+        assert!(words[6].starts_with("DelStats(DelStats { files: 2, dirs: 1,"));
+        assert_eq!(words[7..], ["End"]);
+    }
+
+    #[test]
+    fn a_redo_comes_between_the_first_two_markers() {
+        let transfer = "00a0 00000000 00000000 00000000 00000000 00000000
+            00000000000000000000000000000000";
+        let again = [LIST, "01", transfer, "00 fe0000", transfer, "00"].concat();
+        let words = words(&plain(), WHOLE, &[&hex(&again)]).unwrap();
+        let (first, second) = (&words[2..4], &words[5..7]);
+        assert_eq!(first, ["0 a000 f 0", "0 bytes"]);
+        assert_eq!(second, first);
+    }
+
+    #[test]
+    fn values_of_attributes_stand_before_the_head() {
+        let options = Options {
+            xattrs: 1,
+            ..plain()
+        };
+        let list = "18 01 66 000c00 65257d93 a4810000 00 01 02 22 6100
+            00000000000000000000000000000000 00 00";
+        let answer = "01 00a1 01 03 616263 00 00000000 00000000 00000000 00000000";
+        let bytes = hex(&[list, answer].concat());
+        let events = words(&options, WHOLE, &[&bytes]).unwrap();
+        assert_eq!(events[2..], ["0 a100 f 1"]);
+        let dry_run = Options {
+            dry_run: true,
+            ..options
+        };
+        let answer = hex(&[list, "01 00a1 00 00"].concat());
+        let events = words(&dry_run, WHOLE, &[&answer]).unwrap();
+        assert_eq!(events[2..], ["0 a100 f 0", "ListDone", "RedoDone"]);
+    }
+
+    #[test]
+    fn what_no_sender_may_say_is_refused() {
+        let transfer = "00a0 00000000 00000000 00000000 00000000 00000000
+            00000000000000000000000000000000";
+        let sub = "8098 03 642f78 000010 ed410000 00 00";
+        for (what, compat, bytes) in [
+            ("a list where there is only one", WHOLE, "ff65"),
+            ("the end of lists where there is only one", WHOLE, "ff01"),
+            ("a list of no directory", INCREMENTAL, "ff66"),
+            (
+                "a list of a directory, twice",
+                INCREMENTAL,
+                &format!("ff64 {sub} fffe80650000"),
+            ),
+            ("a list after the last one", INCREMENTAL, "ff01 ff63"),
+            ("the end of lists, twice", INCREMENTAL, "ff01 fffe80020000"),
+            ("a list when all that came are done", INCREMENTAL, "00 ff64"),
+            ("more lists done than came", INCREMENTAL, "00 00"),
+            ("an entry that is not in the list", WHOLE, "03 0000"),
+            (
+                "index 0 where the root is not listed",
+                INCREMENTAL,
+                "01 0000",
+            ),
+            (
+                "an entry of a list that is done",
+                INCREMENTAL,
+                "ff01 00 02 0000",
+            ),
+            ("content of a directory", WHOLE, "02 00a0"),
+            ("content when redos are through", WHOLE, "00 00 01 00a0"),
+            (
+                "an answer when all are through",
+                WHOLE,
+                &format!("00 00 00 {} 01 0000", "00".repeat(15)),
+            ),
+            (
+                "a block without a basis",
+                WHOLE,
+                "01 0080 00000000 00000000 00000000 00000000 ffffffff",
+            ),
+            (
+                "a head with blocks of no length",
+                WHOLE,
+                "01 0080 01000000 00000000 02000000 00000000",
+            ),
+            (
+                "a long sum",
+                WHOLE,
+                "01 0080 01000000 bc020000 11000000 00000000",
+            ),
+            ("a number without a meaning", WHOLE, "ff03"),
+            ("deletions beyond counting", WHOLE, "ff02 f0ffffffff"),
+        ] {
+            let good = words(&plain(), compat, &[&hex(LIST)]);
+            assert!(good.is_ok(), "{what}");
+            let bad = words(&plain(), compat, &[&hex(LIST), &hex(bytes)]);
+            assert!(bad.is_err(), "{what}: {bad:?}");
+        }
+        let twice = [LIST, "01", transfer].concat();
+        assert!(words(&plain(), WHOLE, &[&hex(&twice)]).is_ok());
+    }
+
+    #[test]
+    fn attributes_that_no_sender_may_send_are_refused() {
+        let options = Options {
+            xattrs: 1,
+            ..plain()
+        };
+        let list = "18 01 66 000c00 65257d93 a4810000 00 00 00 00";
+        for (what, bytes) in [
+            ("a number before the first", "f0ffffffff"),
+            ("a number beyond the last", "c10001"),
+            ("a negative length", "01 f0ffffffff"),
+            ("a huge value", "01 f0 01000001"),
+        ] {
+            let bytes = hex(&[list, "01 0001", bytes].concat());
+            assert!(words(&options, WHOLE, &[&bytes]).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_after_the_end() {
+        let bytes = hex(&[LIST, "00 00 00", &"00".repeat(15), "00 00 00"].concat());
+        let words = words(&plain(), WHOLE, &[&bytes]).unwrap();
+        assert_eq!(words.last().unwrap(), "End");
+    }
+}
