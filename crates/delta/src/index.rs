@@ -52,9 +52,8 @@ pub struct Index {
     filter: Vec<u64>,
     /// Odd, and not to be guessed without the seed.
     multiplier: u64,
-    /// What to shift a hash by for a slot, and for a word of the filter.
+    /// What to shift a hash by for a slot.
     slot_shift: u32,
-    filter_shift: u32,
 }
 
 impl Index {
@@ -92,7 +91,6 @@ impl Index {
             filter: vec![0; slots / SLOTS_PER_WORD],
             multiplier: strong_sum.multiplier(),
             slot_shift: 64 - slots.ilog2(),
-            filter_shift: 64 - (slots / SLOTS_PER_WORD).ilog2(),
         };
         for block in 0..searched {
             index.enter(block);
@@ -111,7 +109,7 @@ impl Index {
             let other = self.slots[slot];
             if other == VACANT {
                 self.slots[slot] = block as u32;
-                let (word, [a, b]) = self.filter_place(weak);
+                let (word, [a, b]) = self.hints().place(weak);
                 self.filter[word] |= 1 << a | 1 << b;
                 return;
             }
@@ -171,16 +169,21 @@ impl Index {
     }
 
     /// Whether some block entered has this weak sum.
-    #[inline]
     pub(crate) fn suspects(&self, weak: u32) -> bool {
-        let (word, [a, b]) = self.filter_place(weak);
-        let word = self.filter[word];
-        word >> a & 1 == 1 && word >> b & 1 == 1 && self.any_with_weak(weak)
+        self.hints().may_have(weak) && self.any_with_weak(weak)
     }
 
-    // Out of line: the loop around `suspects` seldom comes here, and is tight without it.
+    /// The filter, for a loop that looks up a weak sum for each byte.
+    pub(crate) fn hints(&self) -> Hints<'_> {
+        Hints {
+            filter: &self.filter,
+            multiplier: self.multiplier,
+        }
+    }
+
+    /// Whether some block entered has this weak sum, without a look at the filter.
     #[cold]
-    fn any_with_weak(&self, weak: u32) -> bool {
+    pub(crate) fn any_with_weak(&self, weak: u32) -> bool {
         self.with_weak(weak).next().is_some()
     }
 
@@ -201,22 +204,40 @@ impl Index {
 
     fn probes(&self, weak: u32) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len() - 1;
-        let home = (self.hash(weak) >> self.slot_shift) as usize;
+        let home = (hash(weak, self.multiplier) >> self.slot_shift) as usize;
         (home..home + PROBES).map(move |slot| slot & mask)
     }
+}
 
-    /// Which word of the filter, and which two of its bits: a lookup costs one load.
+/// The filter of an index: words of 64 bits, a power of two of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Hints<'i> {
+    filter: &'i [u64],
+    multiplier: u64,
+}
+
+impl Hints<'_> {
+    /// Whether some block entered may have this weak sum.
     #[inline]
-    fn filter_place(&self, weak: u32) -> (usize, [u64; 2]) {
-        let hash = self.hash(weak);
-        let bits = [u64::from(weak) & 63, hash >> 32 & 63];
-        ((hash >> self.filter_shift) as usize, bits)
+    pub(crate) fn may_have(self, weak: u32) -> bool {
+        let (word, [a, b]) = self.place(weak);
+        let word = self.filter[word];
+        // Both bits at once: a branch on the first would often be foreseen wrong.
+        (word >> a) & (word >> b) & 1 != 0
     }
 
+    /// Which word, and which two of its bits: a lookup costs one load, and no shift by a variable.
     #[inline]
-    fn hash(&self, weak: u32) -> u64 {
-        u64::from(weak).wrapping_mul(self.multiplier)
+    fn place(self, weak: u32) -> (usize, [u64; 2]) {
+        let hash = hash(weak, self.multiplier);
+        let word = (hash >> 32) as usize & (self.filter.len() - 1);
+        (word, [u64::from(weak) & 63, hash >> 58])
     }
+}
+
+#[inline]
+fn hash(weak: u32, multiplier: u64) -> u64 {
+    u64::from(weak).wrapping_mul(multiplier)
 }
 
 #[cfg(test)]
