@@ -25,7 +25,7 @@ fn main() -> io::Result<()> {
         if named.is_empty() || named.iter().any(|wanted| wanted == name) {
             let recording = conversation.hold()?;
             println!("{name}: {:?}", recording.code);
-            recording.write(&folder.join(name).with_extension("golden"))?;
+            write(&recording, &folder.join(name).with_extension("golden"))?;
         }
     }
     Ok(())
@@ -161,6 +161,18 @@ const CONVERSATIONS: &[Conversation] = &[
         make: nested,
     },
     Conversation {
+        name: "push-relative-excluded",
+        args: "-aR --no-implied-dirs --exclude=/local --exclude=/a local/a/b local/./a/c {daemon}/m/",
+        config: WRITABLE,
+        make: nested,
+    },
+    Conversation {
+        name: "push-absolute",
+        args: "-aR --no-inc-recursive {here}/local/a/b/f {here}/local/d {daemon}/m/",
+        config: WRITABLE,
+        make: nested,
+    },
+    Conversation {
         name: "push-duplicates",
         args: "-a local/a local/again/a local/again/ {daemon}/m/",
         config: WRITABLE,
@@ -218,12 +230,15 @@ const CONVERSATIONS: &[Conversation] = &[
 
 impl Conversation {
     fn hold(&self) -> io::Result<Recording> {
-        // Not in memory: a file system with all kinds of attributes.
-        let place = tempfile::Builder::new()
-            .prefix("record-")
-            .tempdir_in("/var/tmp")?;
-        let at = place.path();
-        fs::set_permissions(at, PermissionsExt::from_mode(0o755))?;
+        // Not in memory: a file system with all kinds of attributes. Its path crosses the wire.
+        let at = Path::new("/tmp/recorded");
+        fs::create_dir(at)?;
+        let recording = self.hold_in(at);
+        fs::remove_dir_all(at)?;
+        recording
+    }
+
+    fn hold_in(&self, at: &Path) -> io::Result<Recording> {
         for side in ["local", "module"] {
             fs::create_dir(at.join(side))?;
         }
@@ -236,23 +251,22 @@ impl Conversation {
     }
 }
 
-trait Keep {
-    fn write(&self, path: &Path) -> io::Result<()>;
-}
-
-impl Keep for Recording {
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = fs::File::create(path)?;
-        let code = self.code.unwrap_or(-1);
-        let (client, server) = (self.client.len(), self.server.len());
-        writeln!(
-            file,
-            "{}\nexit {code}\nclient {client}\nserver {server}",
-            self.command
-        )?;
-        file.write_all(&self.client)?;
-        file.write_all(&self.server)
-    }
+fn write(recording: &Recording, path: &Path) -> io::Result<()> {
+    let Recording {
+        command,
+        code,
+        client,
+        server,
+    } = recording;
+    let code = code.map_or("none".to_owned(), |code| code.to_string());
+    let (client_len, server_len) = (client.len(), server.len());
+    let mut file = fs::File::create(path)?;
+    write!(
+        file,
+        "{command}\nexit {code}\nclient {client_len}\nserver {server_len}\n"
+    )?;
+    file.write_all(client)?;
+    file.write_all(server)
 }
 
 fn small(root: &Path) -> io::Result<()> {

@@ -26,8 +26,8 @@ pub struct Recording {
 }
 
 /// Runs `rsync` with these arguments in the folder `at`, against a daemon of its own, and writes
-/// down both sides. In the arguments `{daemon}` stands for `rsync://127.0.0.1:PORT`. The daemon
-/// has one module, `m`, with `at`'s `module` for its path and the further lines of `config`.
+/// down both sides. In the arguments `{daemon}` stands for `rsync://127.0.0.1:PORT` and `{here}`
+/// for `at`. The daemon has one module, `m`, with `at`'s `module` for its path and the further lines of `config`.
 ///
 /// # Errors
 ///
@@ -44,7 +44,10 @@ pub fn record(at: &Path, args: &[&str], config: &str) -> io::Result<Recording> {
     );
     fs::write(&conf, module)?;
     let client = Command::new("rsync")
-        .args(args.iter().map(|arg| arg.replace("{daemon}", &url)))
+        .args(args.iter().map(|arg| {
+            let here = at.to_str().unwrap_or_default();
+            arg.replace("{daemon}", &url).replace("{here}", here)
+        }))
         .current_dir(at)
         .env("TZ", "UTC")
         .env("LC_ALL", "C")

@@ -482,6 +482,11 @@ impl Partial {
             user,
             group,
         } = fields;
+        // With `-R /` the root of the transfer is the host's, and so spelt.
+        let path = match path {
+            b"/." if format.relative => b".",
+            _ => path,
+        };
         check_path(path, &entry, format)?;
         entry.path = self.place(path)?;
         self.held += size_of::<FileEntry>() + entry.path.base().len() + entry.extra_len();

@@ -948,6 +948,30 @@ fn absolute_paths_and_missing_entries_need_their_options() {
 }
 
 #[test]
+fn the_root_of_the_host_is_that_of_the_transfer() {
+    let relative = Format {
+        relative: true,
+        numeric_ids: true,
+        ..ARCHIVE
+    };
+    // `rsync -dR /`, recorded: `/.`, then `/etc`.
+    let bytes =
+        hex("19 02 2f2e 000010 6b7f3405 ed410000  3b 01 03 657463 000010 6b782a05 0000");
+    let list = decode(relative, &bytes).unwrap().unwrap();
+    let paths: Vec<_> = entries(&list)
+        .iter()
+        .map(|entry| entry.path.to_vec())
+        .collect();
+    assert_eq!(paths, [&b"."[..], b"/etc"]);
+    assert!(list.parent().is_some());
+    let not_relative = Format {
+        relative: false,
+        ..relative
+    };
+    assert!(decode(not_relative, &bytes).is_err());
+}
+
+#[test]
 fn indexes_of_lists_do_not_overflow() {
     let mut decoder = FlistDecoder::new(ARCHIVE);
     decoder.begin(index(i32::MAX as u32 - 1), None);
