@@ -209,3 +209,294 @@ enum Next {
     /// More must come first.
     Missing,
 }
+
+#[cfg(test)]
+mod tests {
+    use barge_delta::WholeDigest;
+    use bytes::BufMut;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::token::{MAX_CHUNK, TokenEncoder};
+
+    const MD5: Checksum = Checksum::Md5;
+    const BLOCK_LEN: usize = 700;
+
+    /// A basis of so many blocks, the last one short.
+    fn head(blocks: u32) -> SumHead {
+        let len = u64::from(blocks) * BLOCK_LEN as u64;
+        SumHead::for_basis(len.saturating_sub(1), Some(BLOCK_LEN as u32), MD5, false)
+    }
+
+    fn decoder(compression: Compression, blocks: u32) -> TokenDecoder {
+        let mut decoder = TokenDecoder::new(compression, 31, MD5);
+        decoder.begin(&head(blocks));
+        decoder
+    }
+
+    fn decode(compression: Compression, blocks: u32, wire: &[u8]) -> Result<Vec<Token>, WireError> {
+        let mut decoder = decoder(compression, blocks);
+        let mut input = BytesMut::from(wire);
+        let mut tokens = Vec::new();
+        while let Some(token) = decoder.poll(&mut input)? {
+            tokens.push(token);
+        }
+        Ok(tokens)
+    }
+
+    fn run(first: u32, count: u32) -> Token {
+        Token::Blocks { first, count }
+    }
+
+    #[test]
+    fn plain_tokens_are_read_as_recorded() {
+        let wire = b"\xff\xff\xff\xff\x03\0\0\0abc\xfd\xff\xff\xff\0\0\0\0";
+        let wire = [&wire[..], &[7; 16]].concat();
+        let expected = [
+            run(0, 1),
+            Token::Literal(b"abc"[..].into()),
+            run(2, 1),
+            Token::End(DigestBytes::new(&[7; 16]).unwrap()),
+        ];
+        assert_eq!(decode(Compression::None, 3, &wire).unwrap(), expected);
+    }
+
+    #[test]
+    fn blocks_are_named_near_or_far_and_in_runs() {
+        let wire = [
+            &[0xc0, 0x29, 0][..],
+            &[0x80],
+            &[0x82],
+            &[0x20, 5, 0, 0, 0],
+            &[0x21, 0, 1, 0, 0, 0xff, 0xff],
+            &[0xbf],
+        ];
+        let expected = [
+            run(0, 42),
+            run(41, 1),
+            run(43, 1),
+            run(5, 1),
+            run(256, 65536),
+            run(256 + 65535 + 63, 1),
+        ];
+        let tokens = decode(Compression::Zstd, 1 << 20, &wire.concat()).unwrap();
+        assert_eq!(tokens, expected);
+    }
+
+    #[test]
+    fn blocks_that_are_not_there_are_refused() {
+        for (compression, wire) in [
+            (Compression::None, &b"\xfc\xff\xff\xff"[..]),
+            (Compression::None, b"\0\0\0\x80"),
+            (Compression::Lz4, b"\x83"),
+            (Compression::Lz4, b"\x82\x81"),
+            (Compression::Lz4, b"\xc0\x03\0"),
+            (Compression::Lz4, b"\xc2\x01\0"),
+            (Compression::Lz4, b"\x20\x03\0\0\0"),
+            (Compression::Lz4, b"\x20\xff\xff\xff\xff"),
+            (Compression::Lz4, b"\x21\xff\xff\xff\xff\x01\0"),
+            (Compression::Lz4, b"\x21\xfe\xff\xff\x7f\xff\xff"),
+            (Compression::Lz4, b"\x21\0\0\0\0\x03\0"),
+        ] {
+            let refused = decode(compression, 3, wire);
+            let expected = WireError::Protocol("a block that the basis does not have");
+            assert_eq!(refused, Err(expected), "{wire:x?}");
+        }
+        assert!(decode(Compression::Zlib, 0, b"\x80").is_err());
+    }
+
+    #[test]
+    fn runs_of_one_block_and_unknown_tokens_are_refused() {
+        for wire in [b"\xc0\0\0".to_vec(), b"\x21\0\0\0\0\0\0".to_vec()]
+            .into_iter()
+            .chain((0x01..0x20).chain(0x22..0x40).map(|flag| vec![flag]))
+        {
+            for compression in &Compression::ALL[..4] {
+                assert!(decode(*compression, 3, &wire).is_err(), "{wire:x?}");
+            }
+        }
+    }
+
+    /// A chunk that is all there is of a stream.
+    fn chunk(compressed: &[u8]) -> Vec<u8> {
+        let [high, low] = (compressed.len() as u16).to_be_bytes();
+        [&[CHUNK | high, low], compressed].concat()
+    }
+
+    #[test]
+    fn literals_come_in_bounded_pieces_however_well_they_are_compressed() {
+        let zeros = vec![0; 100 << 20];
+        for compression in &Compression::ALL[..4] {
+            let mut wire = BytesMut::new();
+            let mut encoder = TokenEncoder::new(*compression, None, 31);
+            encoder.begin(false);
+            encoder.literal(&zeros, &mut wire);
+            encoder.end(&DigestBytes::new(&[7; 16]).unwrap(), &mut wire);
+            let mut decoder = decoder(*compression, 0);
+            let mut len = 0;
+            while let Some(Token::Literal(piece)) = decoder.poll(&mut wire).unwrap() {
+                assert!(piece.len() <= 64 << 10);
+                len += piece.len();
+            }
+            assert_eq!(len, zeros.len());
+        }
+    }
+
+    #[test]
+    fn lz4_chunk_of_more_than_a_piece_is_refused() {
+        let bomb = lz4_flex::block::compress(&vec![0; 1 << 20]);
+        assert!(bomb.len() <= MAX_CHUNK);
+        assert!(decode(Compression::Lz4, 0, &chunk(&bomb)).is_err());
+    }
+
+    #[test]
+    fn zstd_window_beyond_the_limit_is_refused() {
+        // A frame of no announced size, whose window is 2^27 or 2^28 bytes, with one empty last block.
+        for (window, fits) in [(0x88, true), (0x90, false)] {
+            let frame = [&b"\x28\xb5\x2f\xfd\0"[..], &[window, 1, 0, 0]].concat();
+            let read = decode(Compression::Zstd, 0, &chunk(&frame));
+            assert_eq!(read.is_ok(), fits, "{window:x}");
+        }
+    }
+
+    #[test]
+    fn deflate_stream_that_ends_is_refused() {
+        // A stored block, the last one.
+        for compression in [Compression::Zlib, Compression::Zlibx] {
+            let wire = chunk(b"\x01\x01\0\xfe\xffa");
+            assert!(decode(compression, 0, &wire).is_err());
+        }
+    }
+
+    #[test]
+    fn chunk_of_nothing_is_nothing() {
+        for compression in &Compression::ALL[..4] {
+            let wire = [&chunk(b"")[..], &[END], &[7; 16]].concat();
+            let tokens = decode(*compression, 0, &wire).unwrap();
+            assert_eq!(tokens, [Token::End(DigestBytes::new(&[7; 16]).unwrap())]);
+        }
+    }
+
+    /// What a sender has to say of a file.
+    #[derive(Clone, Debug)]
+    enum Said {
+        Literal(Vec<u8>),
+        Blocks(u32, u32),
+    }
+
+    const BLOCKS_THERE: u32 = 70_000;
+
+    fn said() -> impl Strategy<Value = Said> {
+        let text = (0..200_u8, 0..70_000_usize).prop_map(|(n, len)| {
+            (0..len)
+                .map(|i| (i / 9) as u8 ^ (i % 7) as u8 ^ n)
+                .collect()
+        });
+        prop_oneof![
+            vec(any::<u8>(), 0..40_000).prop_map(Said::Literal),
+            text.prop_map(Said::Literal),
+            (0..BLOCKS_THERE, 1..100_u32).prop_map(|(first, count)| Said::Blocks(first, count)),
+            (0..100_u32, 1..3_u32).prop_map(|(first, count)| Said::Blocks(first, count)),
+        ]
+    }
+
+    fn block(number: u32) -> Vec<u8> {
+        (0..BLOCK_LEN)
+            .map(|i| ((i as u32 / 3) ^ number) as u8)
+            .collect()
+    }
+
+    fn encode(encoder: &mut TokenEncoder, file: &[Said], compressed_already: bool) -> BytesMut {
+        let mut wire = BytesMut::new();
+        encoder.begin(compressed_already);
+        let mut digest = WholeDigest::new(MD5);
+        for said in file {
+            match said {
+                Said::Literal(bytes) => {
+                    digest.update(bytes);
+                    encoder.literal(bytes, &mut wire);
+                }
+                Said::Blocks(first, count) => {
+                    for number in *first..(first + count).min(BLOCKS_THERE) {
+                        digest.update(&block(number));
+                        encoder.block(number, &block(number), &mut wire);
+                    }
+                }
+            }
+        }
+        encoder.end(&digest.finish(), &mut wire);
+        wire
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn files_come_back_as_they_went_however_cut(
+            compression in prop::sample::select(&Compression::ALL[..]),
+            protocol in 30..=32_u8,
+            level in -3..10_i32,
+            files in vec((vec(said(), 0..6), any::<bool>()), 1..4),
+            cuts in vec(0..20_000_usize, 0..20),
+        ) {
+            let level = Some(if level == 0 { 1 } else { level });
+            let mut encoder = TokenEncoder::new(compression, level, protocol);
+            let mut decoder = TokenDecoder::new(compression, protocol, MD5);
+            let mut cuts = cuts.into_iter();
+            for (file, compressed_already) in files {
+                let mut wire = encode(&mut encoder, &file, compressed_already);
+                let mut input = BytesMut::new();
+                let mut digest = WholeDigest::new(MD5);
+                decoder.begin(&head(BLOCKS_THERE));
+                loop {
+                    match decoder.poll(&mut input).unwrap() {
+                        None => {
+                            prop_assert!(!wire.is_empty());
+                            let cut = cuts.next().unwrap_or(wire.len()).min(wire.len());
+                            input.unsplit(wire.split_to(cut));
+                        }
+                        Some(Token::Literal(bytes)) => digest.update(&bytes),
+                        Some(Token::Blocks { first, count }) => {
+                            for number in first..first + count {
+                                digest.update(&block(number));
+                                if decoder.wants_matched() {
+                                    decoder.matched(&block(number));
+                                }
+                            }
+                        }
+                        Some(Token::End(expected)) => {
+                            prop_assert_eq!(digest.finish(), expected);
+                            break;
+                        }
+                    }
+                }
+                prop_assert!(wire.is_empty() && input.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            compression in prop::sample::select(&Compression::ALL[..]),
+            wire in vec(any::<u8>(), 0..3000),
+            chunks: bool,
+        ) {
+            let mut input = BytesMut::new();
+            if chunks {
+                wire.chunks(50).for_each(|bytes| input.put_slice(&chunk(bytes)));
+            } else {
+                input.put_slice(&wire);
+            }
+            let mut decoder = decoder(compression, 100);
+            let mut pieces = 0;
+            while let Ok(Some(token)) = decoder.poll(&mut input) {
+                pieces += 1;
+                prop_assert!(pieces <= 10 * (wire.len() + 1), "endless");
+                if let Token::Blocks { first, count } = token {
+                    prop_assert!(count > 0 && first + count <= 100);
+                    (0..count).for_each(|_| decoder.matched(&[1; 5]));
+                }
+            }
+        }
+    }
+}
