@@ -272,6 +272,7 @@ pub(crate) const GROUPS: &[Group] = &[
         .from(&["source/names/"])
         .onto(Empty),
     group("outbuf", &["-av", "--outbuf=L"]),
+    group("stderr-all", &["-av", "--stderr=all"]),
     group("stderr-client", &["-av", "--stderr=client"]),
     group("mtc", MTC),
     group("mtc-empty", MTC).onto(Empty),

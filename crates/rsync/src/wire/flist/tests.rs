@@ -955,8 +955,7 @@ fn the_root_of_the_host_is_that_of_the_transfer() {
         ..ARCHIVE
     };
     // `rsync -dR /`, recorded: `/.`, then `/etc`.
-    let bytes =
-        hex("19 02 2f2e 000010 6b7f3405 ed410000  3b 01 03 657463 000010 6b782a05 0000");
+    let bytes = hex("19 02 2f2e 000010 6b7f3405 ed410000  3b 01 03 657463 000010 6b782a05 0000");
     let list = decode(relative, &bytes).unwrap().unwrap();
     let paths: Vec<_> = entries(&list)
         .iter()

@@ -74,6 +74,10 @@ struct Shown {
 impl Output {
     /// Shows a run with these options; `local` when both of its ends are on this machine.
     pub(crate) fn new(options: &Options, local: bool, screen: Screen, log: Option<RunLog>) -> Self {
+        let screen = match options.stderr.as_deref() {
+            Some("all") => screen.all_to_stderr(),
+            _ => screen,
+        };
         Self::with_clock(options, local, screen, log, Box::new(System::new()))
     }
 
@@ -289,6 +293,7 @@ impl Output {
             Event::Line { level, text } => self.line(*level, text),
             Event::Starts(item) => self.starts(item),
             Event::Item(item) => self.item(item),
+            Event::Entry(_) if self.style.quiet => {}
             Event::Entry(item) => {
                 let line = list::line(item, self.style.human);
                 self.print(&mut self.shown(), &line);

@@ -13,6 +13,12 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
+    /// Sends to standard error what would go to standard output (`--stderr=all`).
+    pub(super) fn all_to_stderr(mut self) -> Self {
+        self.stdout = Box::new(io::stderr());
+        self
+    }
+
     /// The process's own.
     pub(crate) fn new() -> Self {
         Self::of(Box::new(io::stdout()), Box::new(io::stderr()))
