@@ -2,15 +2,26 @@
 //!
 //! Plain data, the same for a client, for `--server`, and for a daemon's connection.
 
+mod about;
+mod algorithm;
 mod command;
+mod draft;
+mod flag;
+mod refuse;
+mod size;
+mod table;
+mod vector;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub use algorithm::{AUTH_DIGESTS, CHECKSUMS, COMPRESSIONS};
 pub use command::{
-    Command, DaemonOptions, Environment, Policy, Refusal, ServerArgs, Transport, parse,
-    parse_connection, parse_server, server_args,
+    Command, DaemonOptions, Environment, Policy, Refusal, parse, parse_connection, parse_server,
 };
+pub use vector::{ServerArgs, Transport, server_args};
+pub use words::AskedInfo;
 
 /// An rsync run's options. Every field is the resolved value: implied options are set, conflicts
 /// are refused before.
@@ -36,6 +47,8 @@ pub struct Options {
     pub inc_recursive: bool,
     /// `--files-from`.
     pub files_from: Option<FilesFrom>,
+    /// The host of [`FilesFrom::Remote`], when it is named: it has to be the peer.
+    pub files_from_host: Option<OsString>,
     /// `--from0`.
     pub from0: bool,
     /// `--list-only`, also implied by a client without a destination.
@@ -211,8 +224,8 @@ pub struct Options {
     pub max_alloc: u64,
     /// `-s`, `--secluded-args`.
     pub secluded_args: bool,
-    /// `--old-args`.
-    pub old_args: bool,
+    /// `--old-args`: 0, 1, or 2 (no backslashes at all).
+    pub old_args: u8,
     /// `--protocol`.
     pub protocol: Option<u8>,
     /// `--trust-sender`.
@@ -275,6 +288,51 @@ pub struct Options {
 
     /// The paths that follow the options, as given.
     pub args: Vec<OsString>,
+
+    /// What a server is told as it was typed.
+    pub typed: Typed,
+}
+
+/// What the arguments for a server repeat, where the resolved options do not tell it any more.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Typed {
+    /// `-d`, or `--no-d`.
+    pub dirs: Option<bool>,
+    /// `-H`, as often as given, up to 2.
+    pub hard_links: u8,
+    /// `--list-only` was given, not implied.
+    pub list_only: bool,
+    /// `--checksum-choice`, unless it leaves the choice open.
+    pub checksum_choice: Option<Vec<u8>>,
+    /// `--compress-choice`, or what stands for it.
+    pub compress: Option<Vec<u8>>,
+    /// `z` is among the letters.
+    pub compress_letter: bool,
+    /// `--max-alloc`, unless it is the default.
+    pub max_alloc: Option<Vec<u8>>,
+    /// One of `--delete-before`, `-during`, `-delay`, `-after` was given.
+    pub delete_timing: bool,
+    /// `--modify-window` was given.
+    pub modify_window: bool,
+    /// `--partial-dir` was given, or `RSYNC_PARTIAL_DIR`.
+    pub partial_dir: bool,
+    /// `--suffix` differs from its default.
+    pub suffix: bool,
+    /// The old word for `--remove-source-files`.
+    pub remove_sent_files: bool,
+    /// The words of `--info`.
+    pub info: AskedInfo,
+}
+
+impl BasisKind {
+    /// The option.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Compare => "--compare-dest",
+            Self::Copy => "--copy-dest",
+            Self::Link => "--link-dest",
+        }
+    }
 }
 
 impl Default for Options {
@@ -290,6 +348,7 @@ impl Default for Options {
             one_file_system: 0,
             inc_recursive: true,
             files_from: None,
+            files_from_host: None,
             from0: false,
             list_only: false,
             ignore_missing_args: false,
@@ -371,7 +430,7 @@ impl Default for Options {
             contimeout: 0,
             max_alloc: 1 << 30,
             secluded_args: false,
-            old_args: false,
+            old_args: 0,
             protocol: None,
             trust_sender: false,
             verbose: 0,
@@ -403,6 +462,7 @@ impl Default for Options {
             remote_options: Vec::new(),
             capabilities: Vec::new(),
             args: Vec::new(),
+            typed: Typed::default(),
         }
     }
 }
