@@ -8,6 +8,7 @@ use barge_types::{Kind, Meta, Mode, Name, RelPath, Xattr, XattrName};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{self, fchmod, fstatat};
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::metadata::{self, Inode};
 use crate::root::Descent;
@@ -93,6 +94,12 @@ impl Dir {
     pub fn open_dir(&self, name: &Name) -> Result<Self, Error> {
         let fd = self.descent.open(self.as_fd(), name.as_bytes())?;
         Ok(Self::new(fd, self.descent))
+    }
+
+    /// Whether this process may read an entry; of a symbolic link, what it leads to.
+    pub fn may_read(&self, name: &Name) -> bool {
+        let mode = AccessFlags::R_OK;
+        faccessat(self, name.as_bytes(), mode, AtFlags::AT_EACCESS).is_ok()
     }
 
     /// Reads where a symbolic link points.

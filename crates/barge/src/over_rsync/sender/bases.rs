@@ -38,6 +38,9 @@ struct Base {
     path: Vec<u8>,
     /// How many bytes of its entries' paths are in `path` already.
     strip: usize,
+    /// An argument named it before the path that it keeps: rsync enters it then, and shows paths in
+    /// a module with a slash in front.
+    entered: bool,
     root: OnceLock<Root>,
 }
 
@@ -102,18 +105,20 @@ impl Bases {
     }
 
     /// Adds the directory at `path`; entries in it have paths of which the first `strip` bytes lead
-    /// to it. Returns its number.
-    pub(super) fn add(&self, path: Vec<u8>, strip: usize) -> u32 {
+    /// to it. `entered` unless it is only those that do. Returns its number.
+    pub(super) fn add(&self, path: Vec<u8>, strip: usize, entered: bool) -> u32 {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = all
-            .last()
-            .filter(|last| last.path == path && last.strip == strip)
-        {
-            debug_assert_eq!(last.path, path);
-            return all.len() as u32 - 1;
+        let is_last = |last: &&Arc<Base>| {
+            (&last.path, last.strip, last.entered) == (&path, strip, entered)
+        };
+        if all.last().filter(is_last).is_none() {
+            all.push(Arc::new(Base {
+                path,
+                strip,
+                entered,
+                root: OnceLock::new(),
+            }));
         }
-        let root = OnceLock::new();
-        all.push(Arc::new(Base { path, strip, root }));
         all.len() as u32 - 1
     }
 
@@ -172,7 +177,11 @@ impl Bases {
 
     /// A path of the transfer as messages show it, in quotes.
     pub(super) fn quoted(&self, reach: Reach, path: &[u8]) -> Vec<u8> {
-        self.quote(&self.path(reach, path))
+        let shown = self.path(reach, path);
+        match &self.shown {
+            Shown::Module(_) if self.base(reach).entered => self.quote(&[b"/", &*shown].concat()),
+            _ => self.quote(&shown),
+        }
     }
 
     /// The directory that names reached by `reach` are in, as messages show it, in quotes.

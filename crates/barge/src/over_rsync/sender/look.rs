@@ -120,10 +120,18 @@ impl Look {
             Err(error) => return self.unseen(here.reach, &path, &error),
         };
         let kind = seen.stat().kind;
-        if known != Some(kind) && excluded(kind) {
+        let excluded = known != Some(kind) && excluded(kind);
+        if excluded || self.is_unreadable(here, name, kind) {
             return None;
         }
         self.list(here, path, name, &seen, here.device)
+    }
+
+    /// Whether a module leaves it out because it cannot be read.
+    fn is_unreadable(&self, here: &Here, name: &Name, kind: StatKind) -> bool {
+        let leaves_out = self.module().is_some_and(|module| module.ignores_nonreadable);
+        let is_read = matches!(kind, StatKind::File | StatKind::Directory);
+        leaves_out && is_read && !here.dir.may_read(name)
     }
 
     /// Looks at the name of an argument, `path` in the transfer. What is not there is an error. Tells
@@ -411,7 +419,9 @@ impl Look {
         checksum: Checksum,
     ) -> Result<barge_delta::DigestBytes, Error> {
         let Opened { file, size, .. } = self.bases.open(entry, dir)?;
-        file.will_read_sequentially();
+        if size > READ as u64 {
+            file.will_read_sequentially();
+        }
         self.buffer.resize(READ, 0);
         let mut digest = WholeDigest::new(checksum);
         let mut at = 0;

@@ -384,7 +384,7 @@ impl Scan {
 
     /// What is in a directory is meant: it is the root of the transfer.
     fn contents_of(&mut self, argument: &Argument) -> Result<(), Stop> {
-        let reach = self.reach(&argument.dir, 0);
+        let reach = self.reach(argument, &argument.dir, 0);
         let held = match self.bases.hold_base(reach) {
             Ok(held) => held,
             Err(error) => {
@@ -496,14 +496,14 @@ impl Scan {
             return Ok(Some(here));
         }
         let strip = parent.as_ref().map_or(0, |dir| dir.len() + 1);
-        let reach = self.reach(dir, strip);
+        let reach = self.reach(argument, dir, strip);
         let opened = self.bases.dir(reach, parent.as_deref());
         let opened = opened.and_then(|dir| Ok((dir.stat_self()?.dev, dir)));
         let (device, dir) = match opened {
             Ok(opened) => opened,
             Err(error) if self.options.relative => {
                 // Its whole path was named: that is what is not there.
-                let reach = self.reach(&argument.dir, 0);
+                let reach = self.reach(argument, &argument.dir, 0);
                 if let Some(listed) = self.look.missing(reach, path.clone(), &error) {
                     let scope = self.scope(&argument.dir)?;
                     let device = 0;
@@ -525,7 +525,7 @@ impl Scan {
         };
         let mut scope = self.scope(&argument.dir)?;
         if let Some(parent) = &parent {
-            scope = self.scope_below(&argument.dir, scope, parent)?;
+            scope = self.scope_below(argument, scope, parent)?;
         }
         Ok(Some(Here {
             dir,
@@ -556,7 +556,7 @@ impl Scan {
         if self.books.implied.contains(path) {
             return Ok(());
         }
-        let reach = self.reach(&argument.dir, 0);
+        let reach = self.reach(argument, &argument.dir, 0);
         let held = match self.bases.hold(reach, path, true) {
             Ok(held) => held,
             Err(error) => {
@@ -578,9 +578,11 @@ impl Scan {
         Ok(())
     }
 
-    fn reach(&self, dir: &[u8], strip: usize) -> Reach {
+    /// How what is in `dir` is reached, of whose entries' paths the first `strip` bytes lead to it.
+    fn reach(&self, argument: &Argument, dir: &[u8], strip: usize) -> Reach {
+        let entered = !argument.dir.is_empty();
         Reach {
-            base: self.bases.add(dir.to_vec(), strip),
+            base: self.bases.add(dir.to_vec(), strip, entered),
             ..Reach::default()
         }
     }
@@ -596,8 +598,13 @@ impl Scan {
     }
 
     /// The rules that hold in a directory that is led to.
-    fn scope_below(&self, dir: &[u8], mut scope: Scope, path: &[u8]) -> Result<Scope, Stop> {
-        let reach = self.reach(dir, 0);
+    fn scope_below(
+        &self,
+        argument: &Argument,
+        mut scope: Scope,
+        path: &[u8],
+    ) -> Result<Scope, Stop> {
+        let reach = self.reach(argument, &argument.dir, 0);
         let mut at = 0;
         for name in path.split(|&byte| byte == b'/') {
             at += name.len();
