@@ -108,9 +108,8 @@ impl Bases {
     /// to it. `entered` unless it is only those that do. Returns its number.
     pub(super) fn add(&self, path: Vec<u8>, strip: usize, entered: bool) -> u32 {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        let is_last = |last: &&Arc<Base>| {
-            (&last.path, last.strip, last.entered) == (&path, strip, entered)
-        };
+        let is_last =
+            |last: &&Arc<Base>| (&last.path, last.strip, last.entered) == (&path, strip, entered);
         if all.last().filter(is_last).is_none() {
             all.push(Arc::new(Base {
                 path,

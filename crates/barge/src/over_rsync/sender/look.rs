@@ -129,7 +129,9 @@ impl Look {
 
     /// Whether a module leaves it out because it cannot be read.
     fn is_unreadable(&self, here: &Here, name: &Name, kind: StatKind) -> bool {
-        let leaves_out = self.module().is_some_and(|module| module.ignores_nonreadable);
+        let leaves_out = self
+            .module()
+            .is_some_and(|module| module.ignores_nonreadable);
         let is_read = matches!(kind, StatKind::File | StatKind::Directory);
         leaves_out && is_read && !here.dir.may_read(name)
     }
