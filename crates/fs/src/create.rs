@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use rustix::fs::{RenameFlags, renameat_with};
 
-use crate::{Dir, Error};
+use crate::{Dir, Error, unique_name};
 
 impl Dir {
     /// Makes a directory of mode 0700.
@@ -21,6 +21,17 @@ impl Dir {
     /// `mkdirat`, with `EEXIST` when the name is taken.
     pub fn make_dir(&self, name: &Name) -> Result<(), Error> {
         mkdirat(self, name.as_bytes(), Mode::S_IRWXU).map_err(Error::of("mkdirat"))
+    }
+
+    /// Makes a directory that gets of `mode` what the umask, or the default ACL of this directory,
+    /// leaves to it, and inherits set-gid.
+    ///
+    /// # Errors
+    ///
+    /// `mkdirat`, with `EEXIST` when the name is taken.
+    pub fn make_dir_with(&self, name: &Name, mode: barge_types::Mode) -> Result<(), Error> {
+        let mode = Mode::from_bits_truncate(mode.bits());
+        mkdirat(self, name.as_bytes(), mode).map_err(Error::of("mkdirat"))
     }
 
     /// Makes a symbolic link. `target` is never resolved.
@@ -53,6 +64,24 @@ impl Dir {
         let flags = AtFlags::empty();
         linkat(from, from_name.as_bytes(), self, name.as_bytes(), flags)
             .map_err(Error::of("linkat"))
+    }
+
+    /// Makes `name` another name of what is at `from_name`, in place of what has the name.
+    ///
+    /// # Errors
+    ///
+    /// `linkat`, or the rename that puts the new name in its place.
+    pub fn link_over(&self, name: &Name, from: &Self, from_name: &Name) -> Result<(), Error> {
+        match self.hard_link(name, from, from_name) {
+            Err(error) if error.is_exists() => {}
+            linked => return linked,
+        }
+        let temporary = unique_name()?;
+        self.hard_link(&temporary, from, from_name)?;
+        let renamed = self.rename(&temporary, name);
+        // It is still there when the rename failed, and when both were one inode already.
+        let _ = self.unlink(&temporary);
+        renamed
     }
 
     /// Renames an entry; what was at `to` is replaced.

@@ -34,7 +34,11 @@ impl Dir {
     }
 
     /// Opens the directory at `path` below this one, or this one again.
-    pub(crate) fn beneath(&self, path: &RelPath) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::dir`](crate::Root::dir).
+    pub fn beneath(&self, path: &RelPath) -> Result<Self, Error> {
         if path.is_root() {
             return Ok(self.clone());
         }

@@ -1,6 +1,7 @@
 //! Writes a file beside its target, sets its metadata, and renames it into place.
 
 use std::fs::File;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -11,6 +12,7 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, ftruncate};
 use rustix::fs::copy_file_range;
+use rustix::io::pwritev;
 use rustix::rand::{GetRandomFlags, getrandom};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -221,6 +223,33 @@ impl Staged {
             .map_err(Error::of_io("pwrite"))
     }
 
+    /// Writes all of several pieces, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// `pwritev`.
+    pub fn write_all_vectored_at(
+        &self,
+        mut pieces: &mut [IoSlice<'_>],
+        mut offset: u64,
+    ) -> Result<(), Error> {
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            let some = &pieces[..pieces.len().min(MOST_PIECES)];
+            let written = match pwritev(&self.file, some, offset) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(0) => return Err(Error::new("pwritev", Errno::EIO)),
+                written => written.map_err(|errno| Error {
+                    op: "pwritev",
+                    errno: errno.raw_os_error(),
+                })?,
+            };
+            IoSlice::advance_slices(&mut pieces, written);
+            offset += written as u64;
+        }
+        Ok(())
+    }
+
     /// Fills `buf` from `offset` on; fewer bytes only at the end of the file.
     ///
     /// # Errors
@@ -280,6 +309,18 @@ impl Staged {
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.write_zeros(offset, end),
             punched => punched.map_err(Error::of("fallocate")),
         }
+    }
+
+    /// Makes a range read as zeros, also beyond the end of the file: a hole where there are holes.
+    ///
+    /// # Errors
+    ///
+    /// `ftruncate`, `fallocate` or `pwrite`.
+    pub fn clear(&self, range: Range<u64>) -> Result<(), Error> {
+        if self.size()? < range.end {
+            self.set_len(range.end)?;
+        }
+        self.punch(range.start, range.end.saturating_sub(range.start))
     }
 
     /// Sets owner, mode, attributes and time, then gives the file its last name, in `dir`.
@@ -407,6 +448,16 @@ impl Staged {
         Ok(at - range.start)
     }
 
+    /// The same from another file that is being written.
+    ///
+    /// # Errors
+    ///
+    /// `fcntl` when there is no handle left; else as [`copy_from`](Self::copy_from).
+    pub fn copy_from_staged(&self, source: &Self, range: Range<u64>) -> Result<u64, Error> {
+        let file = source.file.try_clone().map_err(Error::of_io("fcntl"))?;
+        self.copy_from(&SourceFile::from(file), range)
+    }
+
     fn copy_by_hand(&self, source: &SourceFile, range: Range<u64>) -> Result<u64, Error> {
         let mut buffer = vec![0; 256 << 10];
         let mut at = range.start;
@@ -517,6 +568,9 @@ const CANNOT_COPY: [rustix::io::Errno; 6] = [
     rustix::io::Errno::PERM,
     rustix::io::Errno::BADF,
 ];
+
+/// The most pieces one call takes (`IOV_MAX`, `<linux/limits.h>`).
+const MOST_PIECES: usize = 1024;
 
 /// The most one call copies: it takes its time, and may be interrupted between two.
 const COPY_MAX: usize = 64 << 20;
@@ -742,6 +796,24 @@ mod tests {
             );
             dir.hard_link(&name("other"), &dir, &name("file")).unwrap();
             assert!(dir.stage_left(&name("file"), &name("file")).is_err());
+        }
+    }
+
+    #[test]
+    fn pieces_are_written_one_behind_the_other() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let mut staged = dir.stage_unique(&name("file")).unwrap();
+            let piece = [7; 100];
+            let mut pieces = vec![IoSlice::new(&piece); 3000];
+            staged.write_all_vectored_at(&mut pieces, 5).unwrap();
+            staged.write_all_vectored_at(&mut [], 5).unwrap();
+            staged.place(&dir, &name("file")).unwrap();
+            let bytes = fs::read(folder.path().join("file")).unwrap();
+            assert_eq!(
+                (bytes.len(), &bytes[..6]),
+                (300_005, &[0, 0, 0, 0, 0, 7][..])
+            );
         }
     }
 

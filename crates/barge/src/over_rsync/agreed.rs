@@ -94,10 +94,7 @@ pub(crate) fn send(agreed: Agreed) -> Ended {
     super::sender::send(agreed)
 }
 
-/// Receives into what [`Agreed::paths`] names, to the end of the run.
-pub(crate) fn receive(_agreed: Agreed) -> Ended {
-    Ended::failed(Failure::fatal(
-        4,
-        "receiving over rsync's protocol is not there yet",
-    ))
+/// Receives into what [`Agreed::paths`] name, to the end of the run.
+pub(crate) fn receive(agreed: Agreed) -> Ended {
+    super::receiver::receive(agreed)
 }

@@ -3,7 +3,7 @@
 //! File work blocks on threads here, and so do reads and writes of the connection, which is
 //! whatever an embedder hands over as an [`Input`] and an [`Output`].
 
-#[allow(dead_code, reason = "until the roles stand")]
+#[allow(dead_code, reason = "until the sending side uses it too")]
 mod acl;
 mod activity;
 #[allow(dead_code, reason = "until the roles stand")]
@@ -25,6 +25,7 @@ mod outgoing;
 mod pipe;
 #[allow(dead_code, reason = "until the roles stand")]
 mod read_ahead;
+mod receiver;
 #[allow(dead_code, reason = "until the roles stand")]
 mod run;
 

@@ -1,0 +1,249 @@
+//! Owner, permissions, times, ACLs and extended attributes: what an entry is to have here.
+
+use barge_delta::{Checksum, WholeDigest};
+use barge_fs::{Dir, Error, Identity, Stat, Wanted};
+use barge_rsync::options::Options;
+use barge_rsync::wire::attrs::{Acl, LongValue, XattrSet, XattrValue};
+use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::iflags::ItemFlags;
+use barge_types::{Mode, Name, Xattr, XattrName};
+use bytes::Bytes;
+
+use super::decide::{Mapped, Rules, Want};
+use crate::filter::{RuleList, RuleSide};
+use crate::over_rsync::acl;
+
+/// What of entries is kept beside their content, and how it is named on this side.
+pub(super) struct Attributes {
+    pub(super) rules: Rules,
+    umask: Mode,
+    acls: bool,
+    /// 0, 1, or 2: rsync's own names too.
+    xattrs: u8,
+    privileged: bool,
+    pub(super) is_root: bool,
+    filters: RuleList,
+}
+
+/// ACLs and extended attributes that an entry is to have.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// Sorted by name.
+    pub(super) xattrs: Vec<Xattr>,
+    /// Numbers of those whose values are to be asked for.
+    pub(super) missing: Vec<u32>,
+    /// Long values that are here already, by number.
+    pub(super) known: Vec<(u32, Bytes)>,
+    /// What differs of what is there.
+    pub(super) flags: ItemFlags,
+}
+
+impl Attributes {
+    pub(super) fn new(options: &Options, identity: &Identity, filters: RuleList) -> Self {
+        let privileged = options.as_super.unwrap_or(identity.is_root());
+        Self {
+            rules: Rules::new(options, privileged, identity.groups.clone()),
+            umask: identity.umask,
+            acls: options.acls,
+            xattrs: options.xattrs,
+            privileged,
+            is_root: identity.is_root(),
+            filters,
+        }
+    }
+
+    /// What an entry is to have. `have` is what is there already.
+    pub(super) fn want(&self, entry: &FileEntry, have: Option<&Stat>) -> Want {
+        self.rules.want(entry, self.mapped(entry), have, self.umask)
+    }
+
+    /// A time that counts as the same is left alone.
+    pub(super) fn leave_time(&self, want: &mut Want, have: &Stat) {
+        let differs = |mtime: &_| self.rules.times_differ(*mtime, have.mtime);
+        want.mtime = want.mtime.filter(differs);
+    }
+
+    fn mapped(&self, entry: &FileEntry) -> Mapped {
+        Mapped {
+            uid: entry.uid,
+            gid: entry.gid,
+            mode: Mode::from_st_mode(entry.mode),
+        }
+    }
+
+    /// Whether entries have ACLs or attributes that are kept.
+    pub(super) fn keeps_any(&self) -> bool {
+        self.acls || self.xattrs > 0
+    }
+
+    /// Whether an attribute of a file here is the source's to decide about.
+    pub(super) fn carries(&self, name: &XattrName) -> bool {
+        let bytes = name.as_bytes();
+        if name.is_acl() {
+            return self.acls;
+        }
+        if self.xattrs == 0 || (self.xattrs < 2 && bytes.starts_with(OWN)) {
+            return false;
+        }
+        if self.filters.has_xattr_rules() {
+            return !self.filters.excludes_xattr(bytes, RuleSide::Receiving);
+        }
+        match self.privileged {
+            true => !bytes.starts_with(b"system."),
+            false => bytes.starts_with(b"user."),
+        }
+    }
+
+    /// Reads what an entry here has of all that is carried.
+    pub(super) fn there(&self, dir: &Dir, name: &Name) -> Result<Vec<Xattr>, Error> {
+        match self.keeps_any() {
+            true => dir.xattrs_of(name, &|name| self.carries(name)),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// The same of a directory itself.
+    pub(super) fn there_self(&self, dir: &Dir) -> Result<Vec<Xattr>, Error> {
+        match self.keeps_any() {
+            true => dir.xattrs_of_self(&|name| self.carries(name)),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// What an entry is to have, given what is there; without `there` the entry is new. `known`
+    /// are long values that were found here before, by number.
+    pub(super) fn resolve(
+        &self,
+        entry: &FileEntry,
+        there: Option<&[Xattr]>,
+        known: &[(u32, Bytes)],
+    ) -> Resolved {
+        let mut resolved = Resolved::default();
+        if let Some(set) = &entry.xattrs {
+            resolved.known = known.to_vec();
+            self.resolve_set(set, there.unwrap_or_default(), &mut resolved);
+        }
+        let wanted = resolved.xattrs.len() + resolved.missing.len();
+        self.resolve_acls(entry, &mut resolved);
+        resolved.xattrs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        match there {
+            Some(there) => resolved.flags = differences(&resolved, there),
+            None if wanted > 0 => resolved.flags = ItemFlags::XATTR,
+            None => {}
+        }
+        resolved
+    }
+
+    fn resolve_set(&self, set: &XattrSet, there: &[Xattr], resolved: &mut Resolved) {
+        for (number, attr) in (1..).zip(set.attrs()) {
+            let Some(name) = XattrName::new(attr.name()).filter(|name| self.carries(name)) else {
+                continue;
+            };
+            if name.is_acl() {
+                continue;
+            }
+            let value: Box<[u8]> = match attr.value() {
+                XattrValue::Short(value) => value.clone(),
+                XattrValue::Long(long) => match resolved.long(number, long, &name, there) {
+                    Some(value) => value,
+                    None => {
+                        resolved.missing.push(number);
+                        continue;
+                    }
+                },
+            };
+            resolved.xattrs.push(Xattr { name, value });
+        }
+    }
+
+    fn resolve_acls(&self, entry: &FileEntry, resolved: &mut Resolved) {
+        let mut add = |name: &[u8], value: Option<Box<[u8]>>| {
+            let name = XattrName::new(name).expect("a short word");
+            if let Some(value) = value {
+                resolved.xattrs.push(Xattr { name, value });
+            }
+        };
+        if let Some(acl) = entry.acl.as_deref() {
+            add(
+                acl::ACCESS,
+                acl::access_value(&self.mapped_acl(acl), entry.mode),
+            );
+        }
+        if let Some(acl) = entry.extra().default_acl.as_deref() {
+            add(acl::DEFAULT, acl::default_value(&self.mapped_acl(acl)));
+        }
+    }
+
+    fn mapped_acl(&self, acl: &Acl) -> Acl {
+        acl.clone()
+    }
+
+    /// What to set. `has_attributes` says that there may be attributes which are not wanted.
+    pub(super) fn wanted<'a>(
+        want: &Want,
+        xattrs: &'a [Xattr],
+        carries: &'a dyn Fn(&XattrName) -> bool,
+        has_attributes: bool,
+    ) -> Wanted<'a> {
+        Wanted {
+            uid: want.uid,
+            gid: want.gid,
+            mode: want.mode,
+            meant_for: None,
+            mtime: want.mtime,
+            atime: want.atime,
+            xattrs,
+            carries,
+            has_attributes,
+        }
+    }
+}
+
+impl Resolved {
+    /// A long value: one that came, or that is here.
+    fn long(
+        &mut self,
+        number: u32,
+        long: &LongValue,
+        name: &XattrName,
+        there: &[Xattr],
+    ) -> Option<Box<[u8]>> {
+        let known = self.known.iter().find(|(known, _)| *known == number);
+        if let Some(value) = known.map(|known| &known.1).or(long.fetched()) {
+            return Some(value[..].into());
+        }
+        let value = local(long, name, there)?;
+        self.known.push((number, Bytes::copy_from_slice(value)));
+        Some(value.into())
+    }
+}
+
+/// The value that is here, when it is the one that a list has the digest of.
+fn local<'a>(long: &LongValue, name: &XattrName, there: &'a [Xattr]) -> Option<&'a [u8]> {
+    let here = there.iter().find(|xattr| xattr.name == *name)?;
+    let mut digest = WholeDigest::new(Checksum::Md5);
+    digest.update(&here.value);
+    (digest.finish().as_bytes() == long.digest).then_some(&here.value)
+}
+
+fn differences(resolved: &Resolved, there: &[Xattr]) -> ItemFlags {
+    let differ = |acl: bool| {
+        let of = |xattr: &&Xattr| xattr.name.is_acl() == acl;
+        !resolved
+            .xattrs
+            .iter()
+            .filter(of)
+            .eq(there.iter().filter(of))
+    };
+    let mut flags = ItemFlags::default();
+    if differ(true) {
+        flags |= ItemFlags::ACL;
+    }
+    if differ(false) || !resolved.missing.is_empty() {
+        flags |= ItemFlags::XATTR;
+    }
+    flags
+}
+
+/// Names of rsync's own: what `--fake-super` keeps.
+const OWN: &[u8] = b"user.rsync.%";

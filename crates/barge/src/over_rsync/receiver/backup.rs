@@ -1,0 +1,146 @@
+//! Keeps what is replaced or deleted: `--backup`, `--backup-dir` and `--suffix`.
+
+use barge_fs::{Dir, Error, Keep, Root, Stat, StatKind};
+use barge_types::{Meta, Name, RelPath};
+
+use super::texts::printable;
+use crate::over_rsync::event::Level;
+use crate::over_rsync::options::Options;
+use crate::over_rsync::run::Run;
+
+/// Where backups go.
+#[derive(Debug)]
+pub(super) struct Backup {
+    /// A tree of their own, and how the user named it; else they stay beside what replaces them.
+    tree: Option<(Root, Vec<u8>)>,
+    suffix: Vec<u8>,
+    /// `--info=backup`.
+    tells: bool,
+}
+
+impl Backup {
+    /// Without a tree backups stay where they are, under another name.
+    pub(super) fn new(options: &Options, tree: Option<(Root, Vec<u8>)>) -> Self {
+        Self {
+            tree,
+            suffix: options.suffix.clone(),
+            tells: options.info.backup > 0,
+        }
+    }
+
+    /// Whether a deletion of `name` makes a backup: not of what is one already.
+    pub(super) fn takes(&self, name: &Name) -> bool {
+        self.tree.is_some() || !name.as_bytes().ends_with(&self.suffix)
+    }
+
+    /// Moves the entry `name` of `dir`, which the user knows as `path`, to its backup; what was
+    /// there is replaced. A directory's content is not moved with it: it is emptied before.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed; the entry is where it was then.
+    pub(super) fn keep(
+        &self,
+        run: &Run,
+        dir: &Dir,
+        path: &[u8],
+        name: &Name,
+        stat: &Stat,
+    ) -> Result<(), Error> {
+        let (place, last, shown) = self.place_of(dir, path, name)?;
+        self.clear(&place, &last)?;
+        match dir.rename_into(name, &place, &last) {
+            // To another file system files and links can be copied; a device would be another there.
+            Err(error) if error.is_mount_point() => match stat.kind {
+                StatKind::File | StatKind::Symlink => move_across(dir, name, stat, &place, &last)?,
+                _ => return Err(error),
+            },
+            renamed => renamed?,
+        }
+        if self.tells {
+            let text = format!("backed up {} to {}\n", printable(path), printable(&shown));
+            run.say(Level::Info, text);
+        }
+        Ok(())
+    }
+
+    /// The directory of a backup, which is made, its name there, and its path for the user.
+    fn place_of(&self, dir: &Dir, path: &[u8], name: &Name) -> Result<(Dir, Name, Vec<u8>), Error> {
+        let last = [name.as_bytes(), &self.suffix].concat();
+        let last = Name::new(&last).map_err(|_| Error::too_long("renameat"))?;
+        let above = &path[..path.len() - name.as_bytes().len()];
+        let Some((root, shown)) = &self.tree else {
+            let shown = [above, last.as_bytes()].concat();
+            return Ok((dir.clone(), last, shown));
+        };
+        let shown = [&shown[..], b"/", above, last.as_bytes()].concat();
+        let above = above.strip_suffix(b"/").unwrap_or(above);
+        let above = RelPath::new(above).map_err(|_| Error::too_long("mkdirat"))?;
+        let place = make_path(root, &above, dir)?;
+        Ok((place, last, shown))
+    }
+
+    /// An older backup makes way; a directory in its place only when it is empty.
+    fn clear(&self, place: &Dir, last: &Name) -> Result<(), Error> {
+        match place.find(last)? {
+            Some(stat) if stat.kind == StatKind::Directory => place.remove_dir(last),
+            Some(_) => place.unlink(last),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Opens the directory at `path` beneath `root`; those that are missing are made, with the mode and
+/// owner of the directory that backups are kept of.
+fn make_path(root: &Root, path: &RelPath, like: &Dir) -> Result<Dir, Error> {
+    match root.dir(path) {
+        Err(error) if error.is_not_found() => {}
+        found => return found,
+    }
+    let (above, name) = path
+        .split_last()
+        .ok_or_else(|| Error::too_long("mkdirat"))?;
+    let parent = make_path(root, &above, like)?;
+    match parent.make_dir(&name) {
+        Err(error) if error.is_exists() => {}
+        made => made?,
+    }
+    let made = parent.open_dir(&name)?;
+    let (before, model) = (made.stat_self()?, like.stat_self()?);
+    let keep = Keep {
+        owner: true,
+        xattrs: false,
+        acls: false,
+        selinux: false,
+    };
+    let want = Meta {
+        mode: model.mode,
+        owner: model.owner,
+        mtime: before.mtime,
+        xattrs: Vec::new(),
+    };
+    // What could not be set of it does not keep a backup from being made.
+    let _ = made.apply_self(&before, &want, &keep);
+    Ok(made)
+}
+
+/// Moves a file to another file system: the copy is complete before the old one goes.
+fn move_across(dir: &Dir, name: &Name, stat: &Stat, place: &Dir, last: &Name) -> Result<(), Error> {
+    let meta = Meta {
+        mode: stat.mode,
+        owner: stat.owner,
+        mtime: stat.mtime,
+        xattrs: dir.xattrs(name, stat, &Keep::default())?,
+    };
+    if stat.kind == StatKind::Symlink {
+        place.make_symlink(last, &dir.read_link(name)?)?;
+        return dir.unlink(name);
+    }
+    let from = dir.open_file(name)?;
+    let staged = place.stage_unique(last)?;
+    let len = from.stat()?.size;
+    staged.set_len(len)?;
+    staged.copy_from(&from, 0..len)?;
+    staged.commit(place, &meta, &Keep::default(), true, false)?;
+    dir.unlink(name)
+}

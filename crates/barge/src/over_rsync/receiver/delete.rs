@@ -1,0 +1,310 @@
+//! Deletes what the sender does not have, one directory at a time, in the order rsync does it.
+//!
+//! Backwards through the order of lists: directories first, the last name first, and what is in a
+//! directory before itself. Which directories may be swept is decided elsewhere: only those that the
+//! sender has listed completely.
+
+use barge_fs::{Dir, Error, Stat, StatKind, is_own_temporary};
+use barge_rsync::options::{Delete, Options};
+use barge_rsync::wire::mux::{IoErrors, Message};
+use barge_rsync::wire::stats::DelStats;
+use barge_types::Name;
+
+use super::backup::Backup;
+use super::texts::printable;
+use crate::filter::Scope;
+use crate::over_rsync::Event;
+use crate::over_rsync::event::Level;
+use crate::over_rsync::run::Run;
+
+/// Deletes for one run.
+#[derive(Debug)]
+pub(super) struct Deleter<'r> {
+    run: &'r Run,
+    dry_run: bool,
+    /// Directories that must make way are removed with what is in them.
+    recurses: bool,
+    limit: Option<u64>,
+    backup: Option<&'r Backup>,
+    deleted: DelStats,
+    count: u64,
+    /// What the limit has spared.
+    spared: u64,
+}
+
+/// What became of an entry that was to go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    /// It is gone, or would be in a dry run.
+    Gone,
+    /// Something in it, a limit, or an error keeps it.
+    Stays,
+}
+
+/// A directory whose entries go, and how the user knows it.
+struct Place<'p> {
+    dir: &'p Dir,
+    path: &'p [u8],
+    scope: &'p Scope,
+    depth: usize,
+}
+
+impl<'r> Deleter<'r> {
+    pub(super) fn new(run: &'r Run, options: &Options, backup: Option<&'r Backup>) -> Self {
+        Self {
+            run,
+            dry_run: options.dry_run,
+            recurses: options.force || options.delete != Delete::No,
+            limit: options.max_delete,
+            backup,
+            deleted: DelStats::default(),
+            count: 0,
+            spared: 0,
+        }
+    }
+
+    /// Deletes from `dir`, known to the user as `path` (empty for the root), what `is_listed` does not
+    /// know and `scope` does not spare.
+    pub(super) fn sweep(
+        &mut self,
+        dir: &Dir,
+        path: &[u8],
+        scope: &Scope,
+        is_listed: &dyn Fn(&Name) -> bool,
+    ) {
+        let depth = 0;
+        self.clear(
+            &Place {
+                dir,
+                path,
+                scope,
+                depth,
+            },
+            is_listed,
+        );
+    }
+
+    /// Removes an entry that is in another's way, or whose source is missing; a directory with what is
+    /// in it only where a deletion or `--force` is asked for.
+    pub(super) fn remove(
+        &mut self,
+        dir: &Dir,
+        path: &[u8],
+        name: &Name,
+        stat: &Stat,
+        scope: &Scope,
+    ) -> Fate {
+        let depth = 0;
+        let place = Place {
+            dir,
+            path,
+            scope,
+            depth,
+        };
+        if stat.kind == StatKind::Directory && !self.recurses {
+            return self.remove_dir(&place, name, stat, is_empty(dir, name));
+        }
+        self.delete(&place, name, stat)
+    }
+
+    /// What was deleted.
+    pub(super) fn deleted(&self) -> DelStats {
+        self.deleted
+    }
+
+    /// Says at the end that the limit was reached.
+    pub(super) fn conclude(&self) {
+        if self.spared == 0 {
+            return;
+        }
+        let spared = self.spared;
+        let text = format!("Deletions stopped due to --max-delete limit ({spared} skipped)\n");
+        self.run.say(Level::Warning, text);
+        if self.run.trouble(IoErrors::DELETE_LIMIT) {
+            let message = Message::IoError(IoErrors::DELETE_LIMIT);
+            self.run.outgoing.message(&message);
+        }
+    }
+
+    /// Returns whether everything went, or would have.
+    fn clear(&mut self, place: &Place<'_>, is_listed: &dyn Fn(&Name) -> bool) -> bool {
+        let (entries, mut all) = match extraneous(place, is_listed) {
+            Ok(found) => found,
+            Err(error) => {
+                self.fail("opendir", place.path, &error);
+                return false;
+            }
+        };
+        for (name, stat) in entries {
+            all &= self.delete(place, &name, &stat) == Fate::Gone;
+        }
+        all
+    }
+
+    fn delete(&mut self, place: &Place<'_>, name: &Name, stat: &Stat) -> Fate {
+        if stat.kind == StatKind::Directory {
+            let emptied = self.empty(place, name);
+            return self.remove_dir(place, name, stat, emptied);
+        }
+        if self.is_at_limit() {
+            self.spared += 1;
+            return Fate::Stays;
+        }
+        let path = join(place.path, name);
+        let removed = match self.backup.filter(|backup| backup.takes(name)) {
+            _ if self.dry_run => Ok(()),
+            Some(backup) => backup.keep(self.run, place.dir, &path, name, stat),
+            None => place.dir.unlink(name),
+        };
+        self.note("unlink", removed, &path, stat)
+    }
+
+    /// Deletes what is in a directory that is to go; returns whether all of it went.
+    fn empty(&mut self, place: &Place<'_>, name: &Name) -> bool {
+        let path = join(place.path, name);
+        let depth = place.depth + 1;
+        // What cannot be opened, a mount point where none is crossed among it, shows at its removal.
+        let Ok(below) = place.dir.open_dir(name) else {
+            return true;
+        };
+        if depth > DEEPEST {
+            return false;
+        }
+        match place.scope.enter(name.as_bytes(), &below) {
+            Ok(scope) => {
+                let scope = &scope.dying();
+                let inside = Place {
+                    dir: &below,
+                    path: &path,
+                    scope,
+                    depth,
+                };
+                self.clear(&inside, &|_| false)
+            }
+            Err(error) => {
+                self.run.say(Level::FileError, format!("{error}\n"));
+                false
+            }
+        }
+    }
+
+    fn remove_dir(&mut self, place: &Place<'_>, name: &Name, stat: &Stat, emptied: bool) -> Fate {
+        let path = join(place.path, name);
+        if !emptied {
+            return self.not_empty(&path);
+        }
+        if self.is_at_limit() {
+            self.spared += 1;
+            return Fate::Stays;
+        }
+        let removed = match self.dry_run {
+            true => Ok(()),
+            false => place.dir.remove_dir(name),
+        };
+        if removed.is_err_and(|error| error.is_not_empty()) {
+            return self.not_empty(&path);
+        }
+        self.note("rmdir", removed, &path, stat)
+    }
+
+    fn not_empty(&self, path: &[u8]) -> Fate {
+        let text = format!("cannot delete non-empty directory: {}\n", printable(path));
+        self.run.say(Level::Info, text);
+        Fate::Stays
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.limit.is_some_and(|limit| self.count >= limit)
+    }
+
+    fn note(&mut self, call: &str, removed: Result<(), Error>, path: &[u8], stat: &Stat) -> Fate {
+        match removed {
+            Ok(()) => {
+                self.count(stat.kind);
+                self.tell(path, stat);
+                Fate::Gone
+            }
+            Err(error) if error.is_not_found() => Fate::Gone,
+            Err(error) => {
+                self.fail(&format!("delete_file: {call}"), path, &error);
+                Fate::Stays
+            }
+        }
+    }
+
+    fn count(&mut self, kind: StatKind) {
+        self.count += 1;
+        let counter = match kind {
+            StatKind::File => &mut self.deleted.files,
+            StatKind::Directory => &mut self.deleted.dirs,
+            StatKind::Symlink => &mut self.deleted.links,
+            StatKind::CharDevice | StatKind::BlockDevice => &mut self.deleted.devices,
+            StatKind::Fifo | StatKind::Socket => &mut self.deleted.specials,
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    fn tell(&self, path: &[u8], stat: &Stat) {
+        if self.run.server {
+            let (name, is_dir) = (path.to_vec().into(), stat.kind == StatKind::Directory);
+            self.run
+                .outgoing
+                .message(&Message::Deleted { name, is_dir });
+        }
+        let mode = stat.kind.st_mode() | stat.mode.bits();
+        self.run.tell(Event::Deleted { name: path, mode });
+    }
+
+    fn fail(&self, call: &str, path: &[u8], error: &Error) {
+        let (path, cause) = (printable(path), error.reason());
+        let text = format!("rsync: [generator] {call}({path}) failed: {cause}\n");
+        self.run.say(Level::FileError, text);
+    }
+}
+
+/// What is in a directory and neither listed nor spared, in the order it goes; and whether nothing is
+/// spared.
+fn extraneous(
+    place: &Place<'_>,
+    is_listed: &dyn Fn(&Name) -> bool,
+) -> Result<(Vec<(Name, Stat)>, bool), Error> {
+    let (mut entries, mut all) = (Vec::new(), true);
+    for listed in place.dir.names()? {
+        let name = listed?.name;
+        // Temporary files of a run that is on are not this run's to take away.
+        if is_listed(&name) || (place.depth == 0 && is_own_temporary(&name)) {
+            continue;
+        }
+        let Some(stat) = place.dir.find(&name)? else {
+            continue;
+        };
+        let (bytes, is_dir) = (name.as_bytes(), stat.kind == StatKind::Directory);
+        if place.scope.excludes(bytes, is_dir) || place.scope.daemon_excludes(bytes, is_dir) {
+            all = false;
+        } else {
+            entries.push((name, stat));
+        }
+    }
+    entries.sort_by_cached_key(|(name, stat)| {
+        let is_dir = stat.kind == StatKind::Directory;
+        let slash: &[u8] = if is_dir { b"/" } else { b"" };
+        std::cmp::Reverse((is_dir, [name.as_bytes(), slash].concat()))
+    });
+    Ok((entries, all))
+}
+
+fn is_empty(dir: &Dir, name: &Name) -> bool {
+    let names = dir.open_dir(name).and_then(|below| below.names());
+    names.is_ok_and(|mut names| names.next().is_none())
+}
+
+fn join(path: &[u8], name: &Name) -> Vec<u8> {
+    match path {
+        b"" => name.as_bytes().to_vec(),
+        _ => [path, b"/", name.as_bytes()].concat(),
+    }
+}
+
+/// Directories in each other that are emptied, each with its open handle; what lies deeper keeps those
+/// above it, and that is said.
+const DEEPEST: usize = 512;

@@ -1,0 +1,634 @@
+//! Walks the lists, compares them with the destination, and asks for what is missing.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver as Hearing, RecvError, TryRecvError};
+
+use barge_fs::SourceFile;
+use barge_rsync::WireError;
+use barge_rsync::session::setup::CompatFlags;
+use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::iflags::{Basis, ItemFlags};
+use barge_rsync::wire::item::{Item, put_xattr_request};
+use barge_rsync::wire::list::List;
+use barge_rsync::wire::mux::Message;
+use barge_rsync::wire::ndx::{FileIndex, Ndx, NdxWriter};
+use barge_rsync::wire::sums::SumHead;
+use bytes::Bytes;
+
+use super::attributes::Resolved;
+use super::basis::Namesakes;
+use super::destination::{self, Shape};
+use super::dirs::TargetDirs;
+use super::requests::{Request, Subject, Transfer};
+use super::side::{Side, Told, Verdict};
+use super::texts;
+use super::walk::Here;
+use crate::over_rsync::{Event, Failure, Level};
+
+/// The generator's part.
+pub(super) struct Generator {
+    pub(super) side: Arc<Side>,
+    hear: Hearing<Told>,
+    ndx: NdxWriter,
+    /// Lists that are not done, the oldest first.
+    lists: VecDeque<OpenList>,
+    /// No more will come.
+    lists_end: bool,
+    /// How far the sender's answers are.
+    answered: Answered,
+    /// Files to be asked for again when all have been asked for once.
+    again: Vec<FileIndex>,
+    pub(super) here: Option<Here>,
+    /// Of the current directory, in those of `--link-dest` and its kin.
+    pub(super) namesakes: Namesakes,
+    /// Directories that are not done.
+    pub(super) dirs: TargetDirs,
+    /// Directories that are not there: nothing below them is looked at.
+    pub(super) missing: HashSet<Vec<u8>>,
+    /// Requests since the last flush.
+    unflushed: usize,
+    entries: u64,
+    bytes: u64,
+}
+
+/// A list that is not done.
+struct OpenList {
+    list: Arc<List>,
+    /// All its entries were looked at.
+    walked: bool,
+    /// Entries that were asked for, or wait for another.
+    pending: usize,
+}
+
+/// How far the sender's answers are.
+#[derive(Debug, Default)]
+struct Answered {
+    lists: u64,
+    redos: bool,
+    updates: bool,
+    end: bool,
+}
+
+/// An entry that is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) list: &'a Arc<List>,
+    /// By which it is asked for.
+    pub(super) index: FileIndex,
+    pub(super) entry: &'a FileEntry,
+    /// It is the list's own directory.
+    pub(super) is_parent: bool,
+}
+
+/// What is asked for an entry.
+#[derive(Debug, Default)]
+pub(super) struct Ask {
+    pub(super) flags: ItemFlags,
+    pub(super) basis: Basis,
+    pub(super) name: Bytes,
+}
+
+impl Ask {
+    /// Something about the entry itself.
+    pub(super) fn new(flags: ItemFlags) -> Self {
+        Self {
+            flags,
+            ..Self::default()
+        }
+    }
+}
+
+impl Generator {
+    pub(super) fn new(side: Arc<Side>, hear: Hearing<Told>) -> Self {
+        Self {
+            side,
+            hear,
+            ndx: NdxWriter::default(),
+            lists: VecDeque::new(),
+            lists_end: false,
+            answered: Answered::default(),
+            again: Vec::new(),
+            here: None,
+            namesakes: Namesakes::default(),
+            dirs: TargetDirs::default(),
+            missing: HashSet::new(),
+            unflushed: 0,
+            entries: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Does all of the run that is the generator's.
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
+        if !self.first_lists()? {
+            return Ok(());
+        }
+        self.find_destination()?;
+        self.side.run.transfer_starts();
+        match self.side.run.setup.is_incremental() {
+            true => self.work_list_by_list()?,
+            false => self.work_at_once()?,
+        }
+        self.end()
+    }
+
+    /// Waits for the lists that must be there before the destination is looked for; false when
+    /// there is nothing to receive.
+    fn first_lists(&mut self) -> Result<bool, Failure> {
+        while self.lists.is_empty() {
+            self.wait()?;
+        }
+        // One entry may be the directory that all others are in.
+        while self.lists.len() == 1 && self.lists[0].list.len() == 1 && !self.lists_end {
+            self.wait()?;
+        }
+        if self.lists[0].list.is_empty() && !self.side.run.server {
+            while !self.answered.end {
+                self.wait()?;
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn find_destination(&mut self) -> Result<(), Failure> {
+        let entries: u32 = self.lists.iter().map(|open| open.list.len()).sum();
+        let first = self.lists[0].list.entries().next();
+        let shape = Shape {
+            many: entries > 1,
+            dir: first.is_some_and(|(_, entry)| entry.is_dir()),
+        };
+        let side = &self.side;
+        let shows = side.options.info.name > 0 || side.options.itemize > 0;
+        let target = destination::find(
+            &side.base,
+            &side.destination,
+            shape,
+            &side.options,
+            &mut |line| {
+                if shows {
+                    side.run.say(Level::Info, line);
+                }
+            },
+        )?;
+        // Nobody else sets it.
+        let _ = side.target.set(target);
+        Ok(())
+    }
+
+    /// With incremental recursion: each list is done by itself, in order.
+    fn work_list_by_list(&mut self) -> Result<(), Failure> {
+        loop {
+            if let Some(at) = self.lists.iter().position(|open| !open.walked) {
+                self.walk(at)?;
+            }
+            self.finish_lists()?;
+            if self.lists.is_empty() && self.lists_end {
+                return Ok(());
+            }
+            if self.lists.iter().all(|open| open.walked) {
+                self.wait()?;
+            }
+        }
+    }
+
+    /// Without: the one list is said to be done at once, what did not verify is asked for again
+    /// when everything has come.
+    fn work_at_once(&mut self) -> Result<(), Failure> {
+        self.walk(0)?;
+        self.done()?;
+        while self.answered.lists == 0 {
+            self.wait()?;
+        }
+        for index in std::mem::take(&mut self.again) {
+            self.ask_again(index)?;
+        }
+        while self.lists[0].pending > 0 {
+            self.wait()?;
+        }
+        if !self.side.options.delay_updates {
+            self.finish_dirs(0);
+        }
+        Ok(())
+    }
+
+    /// The phases after all lists: redos are through, then late work, then the goodbye.
+    fn end(&mut self) -> Result<(), Failure> {
+        self.done()?;
+        if self.side.options.delay_updates {
+            while !self.answered.redos {
+                self.wait()?;
+            }
+            self.update_delayed();
+        }
+        self.done()?;
+        let is_31 = self.side.run.setup.protocol.is_31_or_newer();
+        if is_31 {
+            self.done()?;
+        }
+        while !self.answered.end {
+            self.wait()?;
+        }
+        self.lists.clear();
+        self.make_durable();
+        self.done()?;
+        self.side.run.outgoing.flush()
+    }
+
+    /// Puts all delayed updates in their places.
+    fn update_delayed(&mut self) {
+        let delayed = std::mem::take(&mut *self.side.delayed());
+        for delayed in delayed {
+            match self.side.update(&delayed) {
+                Ok(()) if self.side.options.remove_source_files => {
+                    let safe = Message::Success(delayed.index);
+                    self.side.run.outgoing.message(&safe);
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    let path = self.side.in_place(&self.side.shown(&delayed));
+                    let doing = [&b"rename of delayed update of "[..], &path];
+                    let line = texts::failed(texts::Who::Generator, &doing, &error);
+                    self.side.run.say(Level::FileError, line);
+                }
+            }
+        }
+        let list = self.lists.front().map(|open| Arc::clone(&open.list));
+        if let Some(list) = list {
+            self.finish_dirs_of(&list);
+        }
+    }
+
+    /// What is at the destination is on its disk before the peer hears that all is well.
+    fn make_durable(&self) {
+        let Some(root) = self.side.target().root.as_ref() else {
+            return;
+        };
+        if self.side.options.dry_run {
+            return;
+        }
+        if let Err(error) = root.sync() {
+            let path = self.side.in_place(&self.side.target().shown);
+            let line = texts::failed(texts::Who::Generator, &[b"syncfs ", &path], &error);
+            self.side.run.say(Level::FileError, line);
+        }
+    }
+
+    /// Says that a list or a phase is done.
+    fn done(&mut self) -> Result<(), Failure> {
+        let ndx = &mut self.ndx;
+        self.side.run.outgoing.data(|out| ndx.put(out, Ndx::Done))?;
+        self.unflushed += 1;
+        Ok(())
+    }
+
+    /// Looks at every entry of a list.
+    fn walk(&mut self, at: usize) -> Result<(), Failure> {
+        let list = Arc::clone(&self.lists[at].list);
+        let start = list.start();
+        let incremental = self.side.run.setup.is_incremental();
+        if incremental && let Some(parent) = list.parent() {
+            let index = FileIndex::new(start.get() - 1).expect("indexes begin at 1");
+            let at = At {
+                list: &list,
+                index,
+                entry: parent,
+                is_parent: true,
+            };
+            self.own_dir(&at)?;
+        }
+        for (count, (index, entry)) in list.entries().enumerate() {
+            let at = At {
+                list: &list,
+                index,
+                entry,
+                is_parent: false,
+            };
+            self.entry(&at)?;
+            self.pause(count)?;
+        }
+        let open = self.open_list(start);
+        open.expect("a list that is walked is open").walked = true;
+        Ok(())
+    }
+
+    /// Between two entries: hears what there is to hear, and sees that the sender has work.
+    fn pause(&mut self, count: usize) -> Result<(), Failure> {
+        loop {
+            match self.hear.try_recv() {
+                Ok(told) => self.told(told)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(over()),
+            }
+        }
+        let requests = &self.side.requests;
+        if self.unflushed == 0 {
+            return Ok(());
+        }
+        let len = requests.len();
+        let is_idle = len <= self.unflushed + FEW;
+        if (is_idle && self.unflushed >= FEW) || count % OFTEN == OFTEN - 1 || len >= MANY {
+            self.flush()?;
+        }
+        if self.side.requests.is_full() {
+            self.flush()?;
+            self.side.requests.wait_for_room();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.unflushed = 0;
+        self.side.run.outgoing.flush()
+    }
+
+    /// Waits for something to be told.
+    fn wait(&mut self) -> Result<(), Failure> {
+        self.flush()?;
+        match self.hear.recv() {
+            Ok(told) => self.told(told),
+            Err(RecvError) => Err(over()),
+        }
+    }
+
+    fn told(&mut self, told: Told) -> Result<(), Failure> {
+        match told {
+            Told::List(list) => self.list_came(list),
+            Told::ListsEnd => {
+                self.lists_end = true;
+                self.tell_listed();
+            }
+            Told::Through { index, verdict } => self.through(index, verdict)?,
+            Told::NoSend(index) => self.refused(index)?,
+            Told::ListDone => self.answered.lists += 1,
+            Told::RedoDone => self.answered.redos = true,
+            Told::UpdatesDone => self.answered.updates = true,
+            Told::End => self.answered.end = true,
+            Told::Over => return Err(over()),
+        }
+        Ok(())
+    }
+
+    /// A file will not come.
+    fn refused(&mut self, index: FileIndex) -> Result<(), Failure> {
+        match self.side.requests.take(index) {
+            Some(request) if request.transfer.is_some() => self.through(index, Verdict::Failed),
+            _ => Err(WireError::Protocol("a refusal of what was not asked for").into()),
+        }
+    }
+
+    fn list_came(&mut self, list: Arc<List>) {
+        self.side.tally.listed(&list);
+        self.entries += u64::from(list.len());
+        let sizes = list
+            .entries()
+            .filter(|(_, entry)| entry.is_file() || entry.is_symlink());
+        self.bytes += sizes.map(|(_, entry)| entry.len).sum::<u64>();
+        self.lists.push_back(OpenList {
+            list,
+            walked: false,
+            pending: 0,
+        });
+        self.tell_listed();
+    }
+
+    fn tell_listed(&self) {
+        self.side.run.tell(Event::Listed {
+            entries: self.entries,
+            bytes: self.bytes,
+            complete: self.lists_end,
+        });
+    }
+
+    fn through(&mut self, index: FileIndex, verdict: Verdict) -> Result<(), Failure> {
+        if verdict == Verdict::Again {
+            match self.side.run.setup.is_incremental() {
+                true => return self.ask_again(index),
+                false => self.again.push(index),
+            }
+            return Ok(());
+        }
+        let Some(open) = self.list_of(index) else {
+            return Ok(());
+        };
+        open.pending = open.pending.saturating_sub(1);
+        let options = &self.side.options;
+        if verdict == Verdict::Done && options.remove_source_files && !options.delay_updates {
+            self.side.run.outgoing.message(&Message::Success(index));
+        }
+        Ok(())
+    }
+
+    /// An entry is as it is to be: its source may go, where that is wanted.
+    pub(super) fn is_safe(&self, at: &At<'_>) {
+        let options = &self.side.options;
+        if options.remove_source_files && !options.dry_run {
+            self.side.run.outgoing.message(&Message::Success(at.index));
+        }
+    }
+
+    /// Says of every list at the front that it is done, when it is.
+    fn finish_lists(&mut self) -> Result<(), Failure> {
+        while let Some(open) = self.lists.front() {
+            if !open.walked || open.pending > 0 {
+                return Ok(());
+            }
+            self.finish_dirs(0);
+            self.lists.pop_front();
+            self.done()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the directories of a list their last time and mode.
+    fn finish_dirs(&mut self, at: usize) {
+        let list = Arc::clone(&self.lists[at].list);
+        self.finish_dirs_of(&list);
+    }
+
+    fn finish_dirs_of(&mut self, list: &List) {
+        match self.side.run.setup.is_incremental() {
+            true => {
+                if let Some(parent) = list.parent() {
+                    self.finish_dir(parent);
+                }
+            }
+            false => {
+                let dirs = list.entries().rev().filter(|(_, entry)| entry.is_dir());
+                for (_, entry) in dirs {
+                    self.finish_dir(entry);
+                }
+            }
+        }
+    }
+
+    /// Asks for a file that did not verify once more.
+    fn ask_again(&mut self, index: FileIndex) -> Result<(), Failure> {
+        let Some(open) = self.list_of(index) else {
+            return Ok(());
+        };
+        let list = Arc::clone(&open.list);
+        let entry = list.get(index).expect("it was asked for before");
+        let at = At {
+            list: &list,
+            index,
+            entry,
+            is_parent: false,
+        };
+        self.once_more(&at)
+    }
+
+    /// An entry that was to be asked for again is in its final state without.
+    pub(super) fn settle(&mut self, at: &At<'_>) {
+        if let Some(open) = self.list_of(at.index) {
+            open.pending = open.pending.saturating_sub(1);
+        }
+    }
+
+    fn list_of(&mut self, index: FileIndex) -> Option<&mut OpenList> {
+        let after = self
+            .lists
+            .partition_point(|open| open.list.start() <= index);
+        self.lists.get_mut(after.checked_sub(1)?)
+    }
+
+    fn open_list(&mut self, start: FileIndex) -> Option<&mut OpenList> {
+        self.lists
+            .iter_mut()
+            .find(|open| open.list.start() == start)
+    }
+
+    /// Sends an item about an entry that needs no content, if there is something to say.
+    pub(super) fn note(
+        &mut self,
+        at: &At<'_>,
+        ask: Ask,
+        resolved: &Resolved,
+    ) -> Result<(), Failure> {
+        let shows_all = self.side.shows_unchanged();
+        if !shows_all && !ask.flags.is_significant(ask.name.len()) {
+            return Ok(());
+        }
+        let request = self.request(at, ask, resolved, None);
+        self.send(request)
+    }
+
+    /// Asks for the content of a file; `sums` appends the sums of its basis.
+    pub(super) fn ask(
+        &mut self,
+        at: &At<'_>,
+        ask: Ask,
+        resolved: &Resolved,
+        transfer: Transfer,
+        basis: Option<SourceFile>,
+    ) -> Result<(), Failure> {
+        let (again, head) = (transfer.again, transfer.head);
+        let request = self.request(at, ask, resolved, Some(transfer));
+        if !again && let Some(open) = self.list_of(at.index) {
+            open.pending += 1;
+        }
+        self.send(request)?;
+        if self.side.options.dry_run {
+            self.settle(at);
+        } else if let Some(basis) = basis {
+            self.send_sums(&head, &basis)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the block sums of a basis. One that cannot be read has sums of zeros, which match
+    /// nothing that verifies.
+    fn send_sums(&mut self, head: &SumHead, basis: &SourceFile) -> Result<(), Failure> {
+        let setup = &self.side.run.setup;
+        let seed_first = setup.compat.has(CompatFlags::CHECKSUM_SEED_FIX);
+        let Some(strong) = head.strong_sum(setup.checksum, setup.seed, seed_first) else {
+            return Ok(());
+        };
+        let block = head.block_len() as usize;
+        let piece = (READ / block).max(1) * block;
+        let (mut at, end) = (0, head.basis_len());
+        let mut buffer = vec![0; piece.min(usize::try_from(end).unwrap_or(piece))];
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(piece).min(piece);
+            let read = basis.read_at(&mut buffer[..len], at).unwrap_or(0);
+            buffer[read..len].fill(0);
+            let blocks = &buffer[..len];
+            self.side
+                .run
+                .outgoing
+                .data(|out| head.encode_sums(strong, blocks, out))?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        at: &At<'_>,
+        ask: Ask,
+        resolved: &Resolved,
+        transfer: Option<Transfer>,
+    ) -> Request {
+        let subject = match at.is_parent {
+            true => Subject::Parent(Arc::clone(at.list.parent().expect("it is being looked at"))),
+            false => Subject::Entry(Arc::clone(at.list), at.index),
+        };
+        let mut flags = ask.flags;
+        if ask.basis != Basis::Destination {
+            flags |= ItemFlags::BASIS_FOLLOWS;
+        }
+        let item = Item {
+            index: at.index,
+            flags,
+            basis: ask.basis,
+            name: ask.name,
+        };
+        Request {
+            item,
+            subject,
+            xattrs: self.side.to_be_fetched(at.entry, &resolved.missing),
+            known: resolved.known.clone(),
+            transfer: transfer.map(Box::new),
+        }
+    }
+
+    fn send(&mut self, request: Request) -> Result<(), Failure> {
+        let dry_run = self.side.options.dry_run;
+        let item = request.item.clone();
+        let xattrs = request.xattrs.clone();
+        let head = request.transfer.as_ref().map(|transfer| transfer.head);
+        self.side.requests.add(request);
+        self.unflushed += 1;
+        let ndx = &mut self.ndx;
+        self.side.run.outgoing.data(|out| {
+            item.put(out, ndx);
+            if dry_run {
+                return;
+            }
+            if item.flags.has(ItemFlags::XATTR) {
+                put_xattr_request(out, &xattrs);
+            }
+            if let Some(head) = head {
+                head.encode(out);
+            }
+        })
+    }
+}
+
+/// The receiving thread knows why.
+fn over() -> Failure {
+    Failure::Closed
+}
+
+/// Bytes of a basis that are read at once.
+const READ: usize = 256 << 10;
+
+/// Requests that are worth a write of their own when the sender has nothing else to do.
+const FEW: usize = 16;
+
+/// Entries between two looks whether something is still to be flushed.
+const OFTEN: usize = 256;
+
+/// Requests that wait for answers when the sender surely has enough.
+const MANY: usize = 1 << 15;

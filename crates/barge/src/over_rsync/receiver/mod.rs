@@ -1,0 +1,167 @@
+//! The receiving side of a run: compares what the sender lists with what is here, asks for what is
+//! missing, and writes what comes.
+//!
+//! One thread takes everything that comes and writes files; it never waits for the other. The
+//! other, the generator, walks the lists, compares, and asks. They share a [`Side`]; news for the
+//! generator wait in an unbounded queue. A list is dropped when everything in it is in its final
+//! state.
+//!
+//! Source: the rsync protocol as recorded between two stock 3.5.0 peers, and rsync(1).
+
+mod attributes;
+mod basis;
+mod decide;
+mod destination;
+mod dirs;
+mod files;
+mod folders;
+mod generator;
+mod others;
+mod partial;
+mod receive;
+mod requests;
+mod rules;
+mod side;
+mod texts;
+mod walk;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use barge_fs::Identity;
+use barge_rsync::WireError;
+use barge_types::ByteRate;
+
+use self::attributes::Attributes;
+use self::generator::Generator;
+use self::receive::Receiving;
+use self::requests::Requests;
+use self::side::{Side, Tally, Told};
+use super::activity::Activity;
+use super::agreed::{Agreed, Ended};
+use super::incoming::{Ear, Heard, Incoming};
+use super::outgoing::Outgoing;
+use super::run::Run;
+use super::{Event, Failure, RunStats};
+
+/// Receives into what [`Agreed::paths`] name, to the end of the run.
+pub(super) fn receive(agreed: Agreed) -> Ended {
+    let Agreed {
+        setup,
+        options,
+        connection,
+        moved,
+        listener,
+        rules,
+        base,
+        mut paths,
+    } = agreed;
+    let activity = Arc::new(Activity::new(options.timeout));
+    let rate = options.bwlimit.and_then(ByteRate::new);
+    let outgoing = Outgoing::new(connection.output, Arc::clone(&activity), rate, moved.sent);
+    let run = Run::new(
+        options.server,
+        false,
+        setup,
+        outgoing,
+        activity,
+        moved.received,
+        listener,
+    );
+    let run = Arc::new(run);
+    let (tell, hear) = mpsc::channel();
+    let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear(tell.clone()));
+    let rules = match rules::exchange(&run, &options, &mut wire, rules) {
+        Ok(rules) => rules,
+        Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
+    };
+    run.tell(Event::ListBegins {
+        incremental: setup.is_incremental(),
+        checksum_len: match options.checksum {
+            true => setup.list_checksum.digest_len(),
+            false => setup.checksum.digest_len(),
+        },
+    });
+    let identity = Identity::of_process();
+    let side = Arc::new(Side {
+        attributes: Attributes::new(&options, &identity, rules),
+        destination: paths.pop().unwrap_or_else(|| PathBuf::from(".")),
+        run: Arc::clone(&run),
+        options,
+        base,
+        requests: Requests::default(),
+        tally: Tally::default(),
+        target: OnceLock::new(),
+        temp: OnceLock::new(),
+        alternates: OnceLock::new(),
+        delayed: Mutex::default(),
+    });
+    let mut receiving = Receiving::new(Arc::clone(&side), wire, tell.clone());
+    let mut generator = Generator::new(Arc::clone(&side), hear);
+    let (received, generated) = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| take_all(&mut receiving, &tell));
+        let generated = generator.run();
+        (thread.join(), generated)
+    });
+    let received =
+        received.unwrap_or_else(|_| Err(Failure::fatal(15, "the receiving thread broke")));
+    let stats = side.stats();
+    match received.and(generated) {
+        Ok(()) => part(&run, &mut receiving.wire, stats),
+        Err(failure) => gave_up(&run, &mut receiving.wire, failure, stats),
+    }
+}
+
+/// The receiving thread, and what the generator has to hear when it ends.
+fn take_all(receiving: &mut Receiving, tell: &Sender<Told>) -> Result<(), Failure> {
+    let received = receiving.run();
+    if received.is_err() {
+        // The generator may have ended before.
+        let _ = tell.send(Told::Over);
+        receiving.end_requests();
+    }
+    received
+}
+
+fn ear(tell: Sender<Told>) -> Ear {
+    Box::new(move |heard| match heard {
+        Heard::NoSend(index) => {
+            let _ = tell.send(Told::NoSend(index));
+            Ok(())
+        }
+        Heard::IoError => Ok(()),
+        Heard::Success(_) => Err(WireError::Protocol("news of a file that is ours").into()),
+    })
+}
+
+/// A run that came to its end: hears the peer's last words.
+fn part(run: &Run, wire: &mut Incoming, stats: RunStats) -> Ended {
+    let closed = run.outgoing.close();
+    let failure = match closed.and_then(|()| wire.drain(LAST_WORDS)) {
+        // The goodbye was complete: that the peer has gone is no failure.
+        Err(failure @ Failure::Peer(_)) => Some(failure),
+        _ => None,
+    };
+    Ended {
+        code: failure
+            .as_ref()
+            .map_or_else(|| run.exit_code(), Failure::exit_code),
+        stats,
+        failure,
+    }
+}
+
+fn gave_up(run: &Run, wire: &mut Incoming, failure: Failure, stats: RunStats) -> Ended {
+    let failure = run.give_up(wire, failure);
+    Ended {
+        code: failure.exit_code(),
+        stats,
+        failure: Some(failure),
+    }
+}
+
+/// How long a peer that was told goodbye may take to close.
+const LAST_WORDS: Duration = Duration::from_secs(10);

@@ -1,0 +1,183 @@
+//! Symbolic links, devices and special files: made beside their place, then put there.
+
+use barge_fs::{Error, Stat, StatKind, unique_name};
+use barge_rsync::options::BasisKind;
+use barge_rsync::wire::iflags::ItemFlags;
+use barge_types::{Kind, Name};
+
+use super::attributes::{Attributes, Resolved};
+use super::basis::Fit;
+use super::decide;
+use super::generator::{Ask, At, Generator};
+use super::texts::Who;
+use crate::over_rsync::{Failure, Level};
+
+impl Generator {
+    pub(super) fn symlink(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        stat: Option<Stat>,
+    ) -> Result<(), Failure> {
+        let target = at.entry.extra().link.as_deref();
+        let Some(target) = target.filter(|_| self.side.options.links) else {
+            return self.skip_non_regular(at);
+        };
+        let target = target.into();
+        self.other(at, name, stat, &Kind::Symlink { target })
+    }
+
+    pub(super) fn node(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        stat: Option<Stat>,
+    ) -> Result<(), Failure> {
+        let options = &self.side.options;
+        let wanted = match at.entry.is_device() {
+            true => options.devices,
+            false => options.specials,
+        };
+        let kind = match (decide::kind(at.entry), at.entry.extra().device) {
+            (Some(StatKind::CharDevice), Some(device)) => Some(Kind::CharDevice(device)),
+            (Some(StatKind::BlockDevice), Some(device)) => Some(Kind::BlockDevice(device)),
+            (Some(StatKind::Fifo), _) => Some(Kind::Fifo),
+            (Some(StatKind::Socket), _) => Some(Kind::Socket),
+            _ => None,
+        };
+        match kind.filter(|_| wanted && self.side.attributes.rules.privileged) {
+            Some(kind) => self.other(at, name, stat, &kind),
+            None => self.skip_non_regular(at),
+        }
+    }
+
+    fn skip_non_regular(&self, at: &At<'_>) -> Result<(), Failure> {
+        if self.side.options.info.nonreg > 0 {
+            let path = at.entry.path.to_vec();
+            let line = [b"skipping non-regular file \"", &path[..], b"\"\n"].concat();
+            self.side.run.say(Level::Info, line);
+        }
+        Ok(())
+    }
+
+    fn other(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        stat: Option<Stat>,
+        kind: &Kind,
+    ) -> Result<(), Failure> {
+        let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
+        let stat = match stat {
+            Some(stat) if stat.kind != StatKind::of(kind) => match self.make_way(at, name)? {
+                true => None,
+                false => return Ok(()),
+            },
+            stat => stat,
+        };
+        let Some(stat) = stat else {
+            return self.make_new(at, name, kind);
+        };
+        let Some(found) = self.look(at, name, stat) else {
+            return Ok(());
+        };
+        if self.is_there(name, &found.stat, kind) {
+            return self.same(at, name, &found);
+        }
+        let (flags, _, resolved) = self.differences(at, &found, begun);
+        self.make(at, name, kind, Some(&found.stat), flags, &resolved)
+    }
+
+    fn make_new(&mut self, at: &At<'_>, name: &Name, kind: &Kind) -> Result<(), Failure> {
+        let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
+        let Some(alternate) = self.alternate(at, name, Some(kind)) else {
+            let resolved = self.side.attributes.resolve(at.entry, None, &[]);
+            let flags = begun | ItemFlags::NEW | resolved.flags;
+            return self.make(at, name, kind, None, flags, &resolved);
+        };
+        let begun = match (alternate.fit, self.side.options.basis_kind) {
+            (Fit::Kind, _) => begun,
+            (Fit::All, BasisKind::Compare) => return self.up_to_date(at, ItemFlags::default()),
+            (Fit::All, BasisKind::Link) if self.link_alternate(at, name, &alternate)? => {
+                return Ok(());
+            }
+            _ => ItemFlags::LOCAL,
+        };
+        let (flags, _, resolved) = self.differences(at, &alternate.found, begun);
+        if flags == ItemFlags::LOCAL {
+            self.tell_up_to_date(at);
+        }
+        self.make(at, name, kind, None, flags, &resolved)
+    }
+
+    fn is_there(&self, name: &Name, stat: &Stat, kind: &Kind) -> bool {
+        match kind {
+            Kind::Symlink { target } => {
+                let there = self.dir().and_then(|dir| dir.read_link(name).ok());
+                there.is_some_and(|there| there == *target)
+            }
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => stat.rdev == *device,
+            _ => true,
+        }
+    }
+
+    fn make(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        kind: &Kind,
+        have: Option<&Stat>,
+        flags: ItemFlags,
+        resolved: &Resolved,
+    ) -> Result<(), Failure> {
+        if !self.side.options.dry_run {
+            if let Err((doing, error)) = self.make_and_place(at, name, kind, have, resolved) {
+                self.side.failed(Who::Generator, doing, at.entry, &error);
+                return Ok(());
+            }
+            self.target_dir().touch();
+        }
+        self.note(at, Ask::new(flags), resolved)?;
+        self.is_safe(at);
+        Ok(())
+    }
+
+    fn make_and_place(
+        &self,
+        at: &At<'_>,
+        name: &Name,
+        kind: &Kind,
+        have: Option<&Stat>,
+        resolved: &Resolved,
+    ) -> Result<(), (&'static str, Error)> {
+        let Some(dir) = self.dir() else {
+            return Ok(());
+        };
+        let doing = match kind {
+            Kind::Symlink { .. } => "symlink",
+            _ => "mknod",
+        };
+        let fails = |error| (doing, error);
+        let temporary = unique_name().map_err(fails)?;
+        match kind {
+            Kind::Symlink { target } => dir.make_symlink(&temporary, target).map_err(fails)?,
+            kind => dir.make_node(&temporary, kind).map_err(fails)?,
+        }
+        let attributes = &self.side.attributes;
+        let want = attributes.want(at.entry, have);
+        let carries = |name: &_| attributes.carries(name);
+        let keeps_any = attributes.keeps_any();
+        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, keeps_any);
+        let placed = dir.stat(&temporary).and_then(|stat| {
+            let (_, applied) = dir.set(&temporary, &stat, &wanted)?;
+            self.side
+                .not_set(Who::Generator, at.entry, &applied.failures);
+            dir.rename(&temporary, name)
+        });
+        if placed.is_err() {
+            // Nobody to tell besides.
+            let _ = dir.unlink(&temporary);
+        }
+        placed.map_err(|error| ("rename", error))
+    }
+}

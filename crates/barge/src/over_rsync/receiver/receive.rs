@@ -1,0 +1,527 @@
+//! Takes what the sender sends: lists for the generator, answers, and content, which it writes.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use barge_delta::DigestBytes;
+use barge_fs::{Dir, Error, Staged};
+use barge_rsync::WireError;
+use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
+use barge_rsync::wire::iflags::Basis as BasisKind;
+use barge_rsync::wire::sums::SumHead;
+use barge_rsync::wire::token::Token;
+use barge_types::Name;
+
+use super::attributes::Attributes;
+use super::dirs::OpenDir;
+use super::partial::Delayed;
+use super::requests::{How, Request, Transfer};
+use super::side::{Side, Told, Verdict};
+use super::texts::{self, Who};
+use super::write::{Basis, Writer, Zeros};
+use crate::over_rsync::incoming::Incoming;
+use crate::over_rsync::{Failure, Level};
+
+/// The receiving thread's part.
+pub(super) struct Receiving {
+    side: Arc<Side>,
+    pub(super) wire: Incoming,
+    machine: Machine,
+    tell: Sender<Told>,
+    open: OpenDir,
+}
+
+impl Receiving {
+    pub(super) fn new(side: Arc<Side>, wire: Incoming, tell: Sender<Told>) -> Self {
+        let machine = Machine::new(&side.options, &side.run.setup);
+        Self {
+            side,
+            wire,
+            machine,
+            tell,
+            open: OpenDir::default(),
+        }
+    }
+
+    /// Takes everything, to the end of the sender's stream.
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.next()? {
+                Came::List(list) => {
+                    self.side.run.trouble(list.errors);
+                    self.tell(Told::List(list));
+                }
+                Came::ListsEnd => self.tell(Told::ListsEnd),
+                Came::Answer(answer) => self.answer(answer)?,
+                Came::Token(_) => return Err(out_of_turn()),
+                Came::ListDone => self.tell(Told::ListDone),
+                Came::RedoDone => self.tell(Told::RedoDone),
+                Came::UpdatesDone => self.tell(Told::UpdatesDone),
+                Came::Statistics(statistics) => self.side.statistics(&statistics),
+                Came::DelStats(_) => {}
+                Came::End => {
+                    self.tell(Told::End);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Nothing will be answered any more.
+    pub(super) fn end_requests(&self) {
+        self.side.requests.end();
+    }
+
+    fn next(&mut self) -> Result<Came, Failure> {
+        let machine = &mut self.machine;
+        self.wire.read_with(|data| {
+            machine.handle_data(data.split());
+            machine.poll()
+        })
+    }
+
+    /// That nobody listens means that the run is over, which the wire tells too.
+    fn tell(&self, told: Told) {
+        let _ = self.tell.send(told);
+    }
+
+    fn answer(&mut self, answer: Answer) -> Result<(), Failure> {
+        let request = self.side.requests.take(answer.item.index);
+        let unasked = WireError::Protocol("an answer to what was not asked for");
+        let request = request
+            .filter(|request| request.item == answer.item)
+            .ok_or(unasked)?;
+        self.attributes(&request, &answer)?;
+        match (&request.transfer, answer.head) {
+            (Some(transfer), Some(head)) if head == transfer.head => self.file(&request, transfer),
+            (None, None) => self.noted(&request),
+            (Some(_), None) if self.side.options.dry_run => {
+                self.side.tell_item(&request, None);
+                Ok(())
+            }
+            _ => Err(WireError::Protocol("an answer that differs from its request").into()),
+        }
+    }
+
+    /// Keeps the values of attributes that came.
+    fn attributes(&self, request: &Request, answer: &Answer) -> Result<(), Failure> {
+        let set = request.subject.entry().xattrs.as_deref();
+        for (number, value) in &answer.xattrs {
+            let attr = set.and_then(|set| set.numbered(*number));
+            let Some(attr) = attr.filter(|_| request.xattrs.contains(number)) else {
+                return Err(WireError::Protocol("an attribute that was not asked for").into());
+            };
+            if let barge_rsync::wire::attrs::XattrValue::Long(long) = attr.value() {
+                long.set_fetched(value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry was dealt with by the generator; what had to come for it is set now.
+    fn noted(&mut self, request: &Request) -> Result<(), Failure> {
+        self.side.tell_item(request, None);
+        Ok(())
+    }
+
+    /// Takes a file's content, or lets it pass when it cannot be written.
+    fn file(&mut self, request: &Request, transfer: &Transfer) -> Result<(), Failure> {
+        let mut place = match self.begin(request, transfer) {
+            Ok(place) => Some(place),
+            Err(complaint) => {
+                self.side.run.say(Level::FileError, complaint);
+                None
+            }
+        };
+        let digest = match self.content(request, transfer, place.as_mut()) {
+            Ok(digest) => digest,
+            Err(failure) => {
+                if let Some(place) = place {
+                    self.keep_partial(request, transfer, place);
+                }
+                return Err(failure);
+            }
+        };
+        let verdict = match place {
+            None => Verdict::Failed,
+            Some(mut place) => {
+                let own = place.writer.finish();
+                let own = own.map_err(|error| self.write_failed(request, &error))?;
+                let verified = own == digest || own.as_bytes() == [0];
+                self.end(request, transfer, place, verified)
+            }
+        };
+        let index = request.item.index;
+        self.tell(Told::Through { index, verdict });
+        Ok(())
+    }
+
+    /// Takes what follows an answer, to the digest at its end.
+    fn content(
+        &mut self,
+        request: &Request,
+        transfer: &Transfer,
+        mut place: Option<&mut Place>,
+    ) -> Result<DigestBytes, Failure> {
+        loop {
+            let token = match self.next()? {
+                Came::Token(token) => token,
+                _ => return Err(out_of_turn()),
+            };
+            match token {
+                Token::Literal(bytes) => {
+                    if let Some(place) = &mut place {
+                        let written = place.writer.literal(bytes);
+                        written.map_err(|error| self.write_failed(request, &error))?;
+                    }
+                }
+                Token::Blocks { first, count } => {
+                    let place = place.as_deref_mut();
+                    self.blocks(request, &transfer.head, place, first, count)?;
+                }
+                Token::End(digest) => return Ok(digest),
+            }
+        }
+    }
+
+    /// Keeps what came of a file before the run broke off, where that is wanted.
+    fn keep_partial(&self, request: &Request, transfer: &Transfer, mut place: Place) {
+        let options = &self.side.options;
+        let kept = matches!(transfer.how, How::Beside) && place.writer.len() > 0;
+        if !kept || !options.partial || place.writer.flush_all().is_err() {
+            return;
+        }
+        // What cannot be kept is gone, as without the option.
+        match self.side.partial_dir(&place.dir, true) {
+            Ok(Some(partial)) => {
+                let _ = place.writer.staged.place(&partial, &place.name);
+            }
+            Ok(None) => {
+                self.dress(request, transfer, &place.writer.staged, false);
+                let _ = place.writer.staged.place(&place.dir, &place.name);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn blocks(
+        &mut self,
+        request: &Request,
+        head: &SumHead,
+        place: Option<&mut Place>,
+        first: u32,
+        count: u32,
+    ) -> Result<(), Failure> {
+        let range = head
+            .blocks(first, count)
+            .ok_or(WireError::Protocol("a block that the basis does not have"))?;
+        if self.machine.wants_matched() {
+            return self.feed_back(request, head, place, first..first + count);
+        }
+        match place {
+            None => Ok(()),
+            Some(place) => {
+                let taken = place.writer.matched(range);
+                taken.map_err(|error| self.write_failed(request, &error))
+            }
+        }
+    }
+
+    /// Takes matched blocks one by one, and gives their bytes to the machine: later bytes are
+    /// decompressed by them.
+    fn feed_back(
+        &mut self,
+        request: &Request,
+        head: &SumHead,
+        mut place: Option<&mut Place>,
+        blocks: Range<u32>,
+    ) -> Result<(), Failure> {
+        for block in blocks {
+            let range = head.blocks(block, 1).expect("they were looked up together");
+            let bytes = match &mut place {
+                // Nothing is made of it.
+                None => vec![0; (range.end - range.start) as usize].into(),
+                Some(place) => {
+                    let taken = place.writer.matched_bytes(range);
+                    taken.map_err(|error| self.write_failed(request, &error))?
+                }
+            };
+            self.machine.matched(&bytes);
+        }
+        Ok(())
+    }
+
+    /// A target that cannot be written ends the run, as a full disk does.
+    fn write_failed(&self, request: &Request, error: &Error) -> Failure {
+        let path = self.side.full_name(request.subject.entry());
+        let line = texts::failed(Who::Receiver, &[b"write", b" on ", &path], error);
+        self.side.run.say(Level::FileError, line);
+        Failure::fatal(11, "")
+    }
+
+    /// Opens what is read and what is written.
+    fn begin(&mut self, request: &Request, transfer: &Transfer) -> Result<Place, Vec<u8>> {
+        let complain = |doing: &[u8], error: &Error| {
+            let path = self.side.full_name(request.subject.entry());
+            texts::failed(Who::Receiver, &[doing, b" ", &path], error)
+        };
+        let root = self.side.root();
+        let dir = self
+            .open
+            .get(root, &transfer.dir)
+            .map_err(|error| complain(b"open of directory of", &error))?;
+        let name = self
+            .side
+            .name_of(request.subject.entry())
+            .map_err(|error| complain(b"mkstemp", &error.into()))?;
+        let staged = self
+            .stage(&dir, &name, transfer)
+            .map_err(|(doing, error)| complain(doing, &error))?;
+        let in_place = !matches!(transfer.how, How::Beside);
+        let basis = match request.item.basis {
+            _ if transfer.head == SumHead::NONE => Basis::None,
+            BasisKind::Destination | BasisKind::Partial if in_place => Basis::Itself,
+            kind => self.basis(&dir, &name, kind, transfer),
+        };
+        let options = &self.side.options;
+        let zeros = match (options.sparse, in_place || options.preallocate) {
+            (false, _) => Zeros::Written,
+            (true, false) => Zeros::LeftOut,
+            (true, true) => Zeros::Punched,
+        };
+        let mut writer = Writer::new(staged, basis, zeros, self.side.run.setup.checksum);
+        writer.is_longer |= matches!(transfer.how, How::InPlace | How::Append(_) | How::Partial);
+        if options.preallocate && transfer.how != How::Device {
+            writer.is_longer = true;
+            self.reserve(&writer, request);
+        }
+        if let How::Append(len) = transfer.how {
+            let appended = writer.append_to(len, options.append > 1);
+            appended.map_err(|error| complain(b"read of", &error))?;
+        }
+        Ok(Place { dir, name, writer })
+    }
+
+    /// Reserves the space that a file will take. Where there is none, writing it will tell.
+    fn reserve(&self, writer: &Writer, request: &Request) {
+        let entry = request.subject.entry();
+        if let Err(error) = writer.staged.reserve(entry.len) {
+            let path = self.side.full_name(entry);
+            let line = texts::failed(Who::Receiver, &[b"do_fallocate ", &path], &error);
+            self.side.run.say(Level::Warning, line);
+        }
+    }
+
+    /// Opens what is written.
+    fn stage(
+        &self,
+        dir: &Dir,
+        name: &Name,
+        transfer: &Transfer,
+    ) -> Result<Staged, (&'static [u8], Error)> {
+        let opens = |error| (&b"open"[..], error);
+        match transfer.how {
+            How::Partial => match self.side.partial_dir(dir, false) {
+                Ok(Some(partial)) => partial.stage_left(name, name).map_err(opens),
+                Ok(None) => dir.stage_unique(name).map_err(opens),
+                Err(error) => Err(opens(error)),
+            },
+            How::Beside => {
+                let staged = match self.side.temp_dir() {
+                    Some(Ok(temp)) => temp.stage_unique(name),
+                    Some(Err(error)) => Err(error),
+                    None => dir.stage_unique(name),
+                };
+                staged.map_err(|error| (&b"mkstemp"[..], error))
+            }
+            How::InPlace | How::Append(_) => match dir.open_in_place(name) {
+                Err(error) if error.is_not_found() => {
+                    transfer.dir.touch();
+                    dir.create_in_place(name).map_err(opens)
+                }
+                staged => staged.map_err(opens),
+            },
+            How::Device => dir.open_device(name).map_err(opens),
+        }
+    }
+
+    /// The basis; when it has gone meanwhile, there are zeros in its place, which do not verify.
+    fn basis(&self, dir: &Dir, name: &Name, kind: BasisKind, transfer: &Transfer) -> Basis {
+        let file = match kind {
+            BasisKind::Destination => dir.open_file(name).ok(),
+            BasisKind::Directory(number) => {
+                let root = self.side.alternates().get(usize::from(number));
+                let dir = root.and_then(|root| root.as_ref()?.dir(&transfer.dir.path).ok());
+                dir.and_then(|dir| dir.open_file(name).ok())
+            }
+            BasisKind::Partial => {
+                let partial = self.side.partial_dir(dir, false).ok().flatten();
+                partial.and_then(|partial| partial.open_file(name).ok())
+            }
+            _ => None,
+        };
+        file.map_or(Basis::None, Basis::File)
+    }
+
+    /// Puts a file that came in its place, when its digest agrees.
+    fn end(
+        &mut self,
+        request: &Request,
+        transfer: &Transfer,
+        mut place: Place,
+        verified: bool,
+    ) -> Verdict {
+        if !verified {
+            return self.discarded(request, transfer);
+        }
+        let (literal, matched) = (place.writer.literal, place.writer.matched);
+        if let Err(error) = self.put_in_place(request, transfer, &mut place) {
+            let entry = request.subject.entry();
+            self.side.failed(Who::Receiver, "rename of", entry, &error);
+            return Verdict::Failed;
+        }
+        self.side.tally.content(literal, matched);
+        self.side.tell_item(request, None);
+        Verdict::Done
+    }
+
+    fn put_in_place(
+        &self,
+        request: &Request,
+        transfer: &Transfer,
+        place: &mut Place,
+    ) -> Result<(), Error> {
+        let options = &self.side.options;
+        if transfer.how != How::Device {
+            self.dress(request, transfer, &place.writer.staged, true);
+        }
+        // Before the source may go, or the name changes, if that is wanted.
+        if options.fsync || options.remove_source_files {
+            place.writer.staged.sync()?;
+        }
+        if !matches!(transfer.how, How::InPlace | How::Append(_) | How::Device) {
+            transfer.dir.touch();
+        }
+        if options.delay_updates && transfer.how != How::Device {
+            return self.delay(request, transfer, place);
+        }
+        match place.writer.staged.place(&place.dir, &place.name) {
+            Err(error) if error.is_mount_point() => self.carry_over(request, transfer, place)?,
+            placed => placed?,
+        }
+        if options.partial_dir.is_some() {
+            self.drop_partial(request, transfer, place);
+        }
+        Ok(())
+    }
+
+    /// Puts a file where it waits for the end of the run.
+    fn delay(
+        &self,
+        request: &Request,
+        transfer: &Transfer,
+        place: &mut Place,
+    ) -> Result<(), Error> {
+        let partial = self.side.partial_dir(&place.dir, true)?;
+        let partial = partial.ok_or(Error {
+            op: "mkdirat",
+            errno: EIO,
+        })?;
+        place.writer.staged.place(&partial, &place.name)?;
+        let delayed = Delayed {
+            dir: Arc::clone(&transfer.dir),
+            name: place.name.clone(),
+            index: request.item.index,
+        };
+        self.side.delayed().push(delayed);
+        Ok(())
+    }
+
+    /// Removes what an earlier run left of a file that is in its place.
+    fn drop_partial(&self, request: &Request, transfer: &Transfer, place: &Place) {
+        if request.item.basis != BasisKind::Partial {
+            return;
+        }
+        if transfer.how == How::Beside
+            && let Ok(Some(partial)) = self.side.partial_dir(&place.dir, false)
+        {
+            // It was the basis, and nothing more comes of it.
+            let _ = partial.unlink(&place.name);
+        }
+        self.side.leave_partial_dir(&place.dir);
+    }
+
+    /// A temporary file on another file system: copied beside its place, then put there.
+    fn carry_over(
+        &self,
+        request: &Request,
+        transfer: &Transfer,
+        place: &Place,
+    ) -> Result<(), Error> {
+        let temporary = &place.writer.staged;
+        let mut staged = place.dir.stage_unique(&place.name)?;
+        let len = temporary.size()?;
+        if staged.copy_from_staged(temporary, 0..len)? != len {
+            return Err(Error {
+                op: "copy_file_range",
+                errno: EIO,
+            });
+        }
+        self.dress(request, transfer, &staged, true);
+        if self.side.options.fsync || self.side.options.remove_source_files {
+            staged.sync()?;
+        }
+        staged.place(&place.dir, &place.name)
+    }
+
+    fn discarded(&self, request: &Request, transfer: &Transfer) -> Verdict {
+        let name = request.subject.entry().path.to_vec();
+        match transfer.again {
+            false => {
+                let text = b" failed verification -- update discarded (will try again).\n";
+                let line = [b"WARNING: ", &name[..], text].concat();
+                self.side.run.say(Level::Warning, line);
+                Verdict::Again
+            }
+            true => {
+                let text = b" failed verification -- update discarded.\n";
+                let line = [b"ERROR: ", &name[..], text].concat();
+                self.side.run.say(Level::FileError, line);
+                Verdict::Failed
+            }
+        }
+    }
+
+    /// Gives a file that is written all it is to have besides its content.
+    fn dress(&self, request: &Request, transfer: &Transfer, staged: &Staged, whole: bool) {
+        let entry = request.subject.entry();
+        let attributes = &self.side.attributes;
+        let mut want = attributes.want(entry, transfer.existing.as_ref());
+        if !whole {
+            // It must not look like the source's file.
+            want.mtime = None;
+        }
+        let resolved = attributes.resolve(entry, None, &request.known);
+        let carries = |name: &_| attributes.carries(name);
+        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, attributes.keeps_any());
+        match staged.set(&wanted) {
+            Ok((_, applied)) => self.side.not_set(Who::Receiver, entry, &applied.failures),
+            Err(error) => self.side.not_set(Who::Receiver, entry, &[error]),
+        }
+    }
+}
+
+/// A file that is being received.
+struct Place {
+    dir: Dir,
+    name: Name,
+    writer: Writer,
+}
+
+/// A copy that came out shorter than what was copied.
+pub(super) const EIO: i32 = 5;
+
+fn out_of_turn() -> Failure {
+    WireError::Protocol("content that is nobody's, or something else among content").into()
+}

@@ -1,0 +1,318 @@
+//! One entry of a list: where it goes, whether it is dealt with at all, and what is there.
+
+use std::sync::Arc;
+
+use barge_fs::{Dir, Error, Stat, StatKind};
+use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::iflags::ItemFlags;
+use barge_types::{Name, Xattr};
+
+use super::attributes::{Attributes, Resolved};
+use super::decide::{self, Want};
+use super::dirs::TargetDir;
+use super::generator::{Ask, At, Generator};
+use super::texts::Who;
+use crate::over_rsync::{Failure, Level};
+
+/// The directory whose entries are looked at.
+pub(super) struct Here {
+    /// As the list has it; `None` at the top.
+    path: Option<Arc<[u8]>>,
+    target: Arc<TargetDir>,
+    /// `None` when it is not there, which only a dry run goes on with.
+    dir: Option<Dir>,
+}
+
+/// An entry that is there.
+pub(super) struct Found {
+    pub(super) stat: Stat,
+    pub(super) xattrs: Vec<Xattr>,
+}
+
+impl Generator {
+    /// Deals with an entry of a list.
+    pub(super) fn entry(&mut self, at: &At<'_>) -> Result<(), Failure> {
+        let entry = at.entry;
+        let incremental = self.side.run.setup.is_incremental();
+        if entry.path.is_root() {
+            return match incremental {
+                true => Ok(()),
+                false => self.own_dir(at),
+            };
+        }
+        if !self.go_to(entry) {
+            self.skip_below(entry);
+            return Ok(());
+        }
+        if entry.is_dir() && !incremental {
+            return self.own_dir(at);
+        }
+        let Some((name, stat)) = self.look_up(at) else {
+            return Ok(());
+        };
+        if self.is_left_alone(at, stat.as_ref()) {
+            return Ok(());
+        }
+        match decide::kind(entry) {
+            Some(StatKind::Directory) => self.make_early(at, &name, stat),
+            Some(StatKind::File) => self.file(at, &name, stat),
+            Some(StatKind::Symlink) => self.symlink(at, &name, stat),
+            Some(_) => self.node(at, &name, stat),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the user wants an entry left alone for what is there, or is not.
+    pub(super) fn is_left_alone(&mut self, at: &At<'_>, stat: Option<&Stat>) -> bool {
+        let options = &self.side.options;
+        if stat.is_none() && options.existing {
+            self.skip_below(at.entry);
+            let kind: &[u8] = if at.entry.is_dir() {
+                b"directory"
+            } else {
+                b"file"
+            };
+            self.tell_skip(&[
+                b"not creating new ",
+                kind,
+                b" \"",
+                &at.entry.path.to_vec(),
+                b"\"",
+            ]);
+            return true;
+        }
+        if stat.is_some() && options.ignore_existing && !at.entry.is_dir() {
+            self.tell_exists(at, stat);
+            return true;
+        }
+        false
+    }
+
+    fn tell_exists(&self, at: &At<'_>, stat: Option<&Stat>) {
+        let name = at.entry.path.to_vec();
+        if self.side.options.info.skip < 2 {
+            return self.tell_skip(&[&name, b" exists"]);
+        }
+        let rules = &self.side.attributes.rules;
+        let how: &[u8] = match stat {
+            Some(stat) if decide::kind(at.entry) != Some(stat.kind) => b"type change",
+            Some(stat) if !at.entry.is_file() || !rules.looks_same(at.entry, stat) => {
+                b"file change"
+            }
+            Some(stat) => {
+                let want = self.side.attributes.want(at.entry, Some(stat));
+                let none = ItemFlags::default();
+                match rules.differences(at.entry, &want, stat, none, false) == none {
+                    true => b"uptodate",
+                    false => b"attr change",
+                }
+            }
+            None => b"type change",
+        };
+        self.tell_skip(&[&name, b" exists (", how, b")"]);
+    }
+
+    /// Tells of a file that is skipped, where that is to be told.
+    pub(super) fn tell_skip(&self, words: &[&[u8]]) {
+        if self.side.options.info.skip > 0 {
+            self.side
+                .run
+                .say(Level::Info, [&words.concat()[..], b"\n"].concat());
+        }
+    }
+
+    /// Nothing below this entry is to be looked at, if it is a directory.
+    pub(super) fn skip_below(&mut self, entry: &FileEntry) {
+        if entry.is_dir() {
+            self.missing.insert(entry.path.to_vec());
+        }
+    }
+
+    /// Whether nothing below this directory is to be looked at.
+    pub(super) fn is_skipped(&self, entry: &FileEntry) -> bool {
+        !self.missing.is_empty() && self.missing.contains(&entry.path.to_vec())
+    }
+
+    /// Makes the directory of an entry the current one; false when nothing is to be looked at there.
+    pub(super) fn go_to(&mut self, entry: &FileEntry) -> bool {
+        let path = entry.path.dir();
+        if self
+            .here
+            .as_ref()
+            .is_some_and(|here| is_same(here.path.as_ref(), path))
+        {
+            return true;
+        }
+        if path.is_some_and(|path| self.missing.contains(&path[..])) {
+            return false;
+        }
+        self.here = None;
+        match self.open_dir(path) {
+            Ok(here) => {
+                self.here = Some(here);
+                true
+            }
+            Err(error) => {
+                self.cannot_look(entry, &error);
+                if let Some(path) = path {
+                    self.missing.insert(path.to_vec());
+                }
+                false
+            }
+        }
+    }
+
+    fn open_dir(&mut self, path: Option<&Arc<[u8]>>) -> Result<Here, Error> {
+        let target = self.dirs.at(path.map_or(b".", |path| path))?;
+        let dir = match &self.side.target().root {
+            None => None,
+            Some(root) => match root.dir(&target.path) {
+                Err(error) if self.side.options.dry_run && error.is_not_found() => None,
+                dir => Some(dir?),
+            },
+        };
+        Ok(Here {
+            path: path.cloned(),
+            target,
+            dir,
+        })
+    }
+
+    /// The name of an entry, and what is there under it; `None` when that cannot be told.
+    pub(super) fn look_up(&self, at: &At<'_>) -> Option<(Name, Option<Stat>)> {
+        let found = self.side.name_of(at.entry).map_err(Error::from);
+        let found = found.and_then(|name| {
+            let stat = self.find(&name)?;
+            Ok((name, stat))
+        });
+        found
+            .map_err(|error| self.cannot_look(at.entry, &error))
+            .ok()
+    }
+
+    /// What is there under a name in the current directory.
+    pub(super) fn find(&self, name: &Name) -> Result<Option<Stat>, Error> {
+        match &self.here {
+            Some(Here {
+                dir: Some(dir),
+                target,
+                ..
+            }) if !target.is_fresh() => dir.find(name),
+            _ => Ok(None),
+        }
+    }
+
+    /// The current directory; `None` when it is not there.
+    pub(super) fn dir(&self) -> Option<&Dir> {
+        self.here.as_ref().and_then(|here| here.dir.as_ref())
+    }
+
+    /// The current directory, as both threads share it.
+    pub(super) fn target_dir(&self) -> &Arc<TargetDir> {
+        let here = self.here.as_ref();
+        &here.expect("an entry is looked at in its directory").target
+    }
+
+    /// Looks at an entry that is there, attributes and all.
+    pub(super) fn look(&self, at: &At<'_>, name: &Name, stat: Stat) -> Option<Found> {
+        let xattrs = match self.dir() {
+            Some(dir) => self.side.attributes.there(dir, name),
+            None => Ok(Vec::new()),
+        };
+        match xattrs {
+            Ok(xattrs) => Some(Found { stat, xattrs }),
+            Err(error) => {
+                self.cannot_look(at.entry, &error);
+                None
+            }
+        }
+    }
+
+    /// The flags of an item about an entry that is there, and what its attributes are to be.
+    pub(super) fn differences(
+        &self,
+        at: &At<'_>,
+        found: &Found,
+        begun: ItemFlags,
+    ) -> (ItemFlags, Want, Resolved) {
+        let attributes = &self.side.attributes;
+        let want = attributes.want(at.entry, Some(&found.stat));
+        let resolved = attributes.resolve(at.entry, Some(&found.xattrs), &[]);
+        let rules = &attributes.rules;
+        let flags = rules.differences(at.entry, &want, &found.stat, begun, false);
+        (flags | resolved.flags, want, resolved)
+    }
+
+    /// An entry whose content is right: its attributes may still differ.
+    pub(super) fn same(&mut self, at: &At<'_>, name: &Name, found: &Found) -> Result<(), Failure> {
+        let none = ItemFlags::default();
+        let (flags, want, resolved) = self.differences(at, found, none);
+        if flags != none && !self.side.options.dry_run {
+            self.set(at, name, &found.stat, want, &resolved);
+        }
+        if flags == none {
+            self.tell_up_to_date(at);
+        }
+        self.note(at, Ask::new(flags), &resolved)?;
+        self.is_safe(at);
+        Ok(())
+    }
+
+    /// Tells that an entry is as it is to be, where no item does.
+    pub(super) fn tell_up_to_date(&self, at: &At<'_>) {
+        let options = &self.side.options;
+        if options.info.name > 1 && options.itemize == 0 {
+            let line = [&at.entry.path.to_vec()[..], b" is uptodate\n"].concat();
+            self.side.run.say(Level::Info, line);
+        }
+    }
+
+    /// Whether the current directory is the one that an entry is in.
+    pub(super) fn here_is_above(&self, at: &At<'_>) -> bool {
+        let here = self.here.as_ref();
+        here.is_some_and(|here| is_same(here.path.as_ref(), at.entry.path.dir()))
+    }
+
+    /// Sets what differs on an entry that is there.
+    fn set(&mut self, at: &At<'_>, name: &Name, stat: &Stat, mut want: Want, resolved: &Resolved) {
+        let attributes = &self.side.attributes;
+        attributes.leave_time(&mut want, stat);
+        let carries = |name: &_| attributes.carries(name);
+        let may_have = attributes.keeps_any() && resolved.missing.is_empty();
+        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, may_have);
+        let Some(dir) = self.dir() else {
+            return;
+        };
+        match dir.set(name, stat, &wanted) {
+            Ok((_, applied)) => self
+                .side
+                .not_set(Who::Generator, at.entry, &applied.failures),
+            Err(error) => self.side.not_set(Who::Generator, at.entry, &[error]),
+        }
+    }
+
+    /// Removes what stands in the way of an entry of another kind; false when it stays.
+    pub(super) fn make_way(&mut self, _at: &At<'_>, name: &Name) -> Result<bool, Failure> {
+        if self.side.options.dry_run {
+            return Ok(true);
+        }
+        let Some(dir) = self.dir() else {
+            return Ok(true);
+        };
+        Ok(dir.unlink(name).or_else(|_| dir.remove_dir(name)).is_ok())
+    }
+
+    pub(super) fn cannot_look(&self, entry: &FileEntry, error: &Error) {
+        let doing = "recv_generator: failed to stat";
+        self.side.failed(Who::Generator, doing, entry, error);
+    }
+}
+
+/// Whether two entries are in one directory.
+fn is_same(a: Option<&Arc<[u8]>>, b: Option<&Arc<[u8]>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+        (None, None) => true,
+        _ => false,
+    }
+}

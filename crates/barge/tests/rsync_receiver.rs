@@ -1,0 +1,254 @@
+//! The receiving side of rsync's protocol, with the installed rsync as its sender.
+#![allow(clippy::unwrap_used, reason = "a test, in functions of its own too")]
+
+use std::fs;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use barge::over_rsync::options::{Options, ServerArgs};
+use barge::over_rsync::{
+    Client, Connection, Ended, Event, Input, Item, Listener, Output, Peer, RuleList, session,
+};
+use barge_testkit::compare::{Compare, Field, assert_same};
+use barge_testkit::scratch::Scratch;
+use barge_testkit::tree;
+
+/// The options of `-a`, of a client that pulls.
+fn archive() -> Options {
+    Options {
+        recursive: true,
+        links: true,
+        perms: true,
+        times: true,
+        owner: true,
+        group: true,
+        devices: true,
+        specials: true,
+        itemize: 1,
+        ..Options::default()
+    }
+}
+
+/// What a run told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Listener for Heard {
+    fn event(&self, event: Event<'_>) {
+        let line = match event {
+            Event::Line { text, .. } => String::from_utf8_lossy(text).into_owned(),
+            Event::Item(Item { name, iflags, .. }) => {
+                format!("{iflags:04x} {}", String::from_utf8_lossy(name))
+            }
+            Event::Deleted { name, .. } => format!("deleted {}", String::from_utf8_lossy(name)),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Heard {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+struct PipeIn(ChildStdout);
+
+impl Input for PipeIn {
+    fn read(&mut self, buf: &mut [u8], _: Option<Duration>) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+struct PipeOut(Option<ChildStdin>);
+
+impl Output for PipeOut {
+    fn write(&mut self, pieces: &[IoSlice<'_>], _: Option<Duration>) -> io::Result<usize> {
+        let Some(pipe) = &mut self.0 else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        pipe.write_vectored(pieces)
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.0 = None;
+        Ok(())
+    }
+}
+
+fn sender(args: &[&str], source: &str) -> (Child, Connection) {
+    let mut child = Command::new("rsync")
+        .args(["--server", "--sender"])
+        .args(args)
+        .args([".", source])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let connection = Connection {
+        input: Box::new(PipeIn(child.stdout.take().unwrap())),
+        output: Box::new(PipeOut(child.stdin.take())),
+    };
+    (child, connection)
+}
+
+/// Pulls `source` into `target`.
+fn pull(options: Options, args: &[&str], source: &str, target: &Path) -> (Ended, Vec<String>) {
+    let (mut child, connection) = sender(args, source);
+    let heard = Arc::new(Heard::default());
+    let client = Client {
+        options,
+        server_args: ServerArgs {
+            first: Vec::new(),
+            secluded: None,
+        },
+        preferences: session::Preferences::new(false),
+        rules: RuleList::default(),
+        paths: vec![PathBuf::from(target)],
+        listener: Arc::clone(&heard) as Arc<dyn Listener>,
+    };
+    let ended = client.run(connection, Peer::Server);
+    child.wait().unwrap();
+    (ended, heard.lines())
+}
+
+fn slashed(path: &Path) -> String {
+    format!("{}/", path.display())
+}
+
+const INCREMENTAL: &[&str] = &["-logDtpre.iLsfxCIvu"];
+const AT_ONCE: &[&str] = &["-logDtpre.LsfxCIvu"];
+
+/// Every directory lists itself only; what a plain `-a` keeps of a tree is compared.
+fn archived() -> Compare {
+    Compare {
+        without: vec![Field::Xattrs, Field::Acl, Field::Links, Field::Holes],
+        ..Compare::default()
+    }
+}
+
+#[test]
+fn small_tree_arrives_and_is_unchanged_the_second_time() {
+    for args in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (scratch.dir("source").unwrap(), scratch.join("target"));
+        fs::create_dir_all(source.join("a/b")).unwrap();
+        fs::write(source.join("a/b/file"), "content").unwrap();
+        fs::write(source.join("empty"), "").unwrap();
+        symlink("a/b", source.join("link")).unwrap();
+        tree::random_file(&source.join("large"), 3_000_000, 7).unwrap();
+        let (ended, lines) = pull(archive(), args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{lines:?} {:?}", ended.failure);
+        assert_same(&source, &target, &archived());
+        let (ended, lines) = pull(archive(), args, &slashed(&source), &target);
+        assert_eq!((ended.code, lines), (0, vec![]));
+    }
+}
+
+#[test]
+fn changed_file_is_rebuilt_from_what_is_there() {
+    for args in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        tree::random_file(&target.join("file"), 1_000_000, 1).unwrap();
+        let mut bytes = fs::read(target.join("file")).unwrap();
+        bytes.splice(500_000..500_010, *b"something else");
+        fs::write(source.join("file"), &bytes).unwrap();
+        tree::set_mtime(&source.join("file"), 1_000_000_000, 5).unwrap();
+        let before = fs::metadata(target.join("file")).unwrap().ino();
+        let (ended, lines) = pull(archive(), args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{lines:?} {:?}", ended.failure);
+        assert_same(&source, &target, &archived());
+        assert!(ended.stats.literal < 10_000, "{:?}", ended.stats);
+        assert_ne!(fs::metadata(target.join("file")).unwrap().ino(), before);
+    }
+}
+
+#[test]
+fn awkward_tree_arrives() {
+    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    for args in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (scratch.dir("source").unwrap(), scratch.join("target"));
+        tree::awkward(&source, root).unwrap();
+        // Longer than any path rsync sends.
+        fs::remove_dir_all(source.join("deep")).unwrap();
+        // Gigabytes of zeros, which cross the wire.
+        for name in ["nothing, 4 GiB of it", "a needle"] {
+            fs::remove_file(source.join("sparse").join(name)).unwrap();
+        }
+        let options = Options {
+            sparse: true,
+            ..archive()
+        };
+        let args = [args, &["-S"]].concat();
+        let (ended, lines) = pull(options, &args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{lines:?} {:?}", ended.failure);
+        let mut how = archived();
+        how.without.retain(|field| *field != Field::Holes);
+        assert_same(&source, &target, &how);
+    }
+}
+
+#[test]
+fn every_protocol_and_checksum_and_compression_is_spoken() {
+    for (args, set) in [
+        (&["--checksum-choice=md5"][..], "md5"),
+        (&["--checksum-choice=xxh64"], "xxh64"),
+        (&["--checksum-choice=sha1"], "sha1"),
+        (&["--checksum-choice=md4"], "md4"),
+        (&["--checksum-choice=none"], "none"),
+    ] {
+        rebuilt(args, |options| {
+            options.checksum_choice = Some((set.to_owned(), set.to_owned()));
+        });
+    }
+    for (letters, chosen) in [
+        (&["--compress-choice=zstd"][..], "zstd"),
+        (&["--compress-choice=lz4"], "lz4"),
+        (&["--new-compress"], "zlibx"),
+        (&["--old-compress", "-z"], "zlib"),
+    ] {
+        rebuilt(letters, |options| {
+            options.compress = barge::over_rsync::options::Compress::Chosen(chosen.to_owned());
+        });
+    }
+    for protocol in [30, 31, 32] {
+        rebuilt(&[], |options| options.protocol = Some(protocol));
+    }
+}
+
+/// A new file, and one that is rebuilt from an old one.
+fn rebuilt(args: &[&str], set: impl Fn(&mut Options)) {
+    for letters in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let source = scratch.dir("source").unwrap();
+        let target = scratch.dir("target").unwrap();
+        tree::random_file(&target.join("file"), 1_000_000, 1).unwrap();
+        let mut bytes = fs::read(target.join("file")).unwrap();
+        // Literals that are like blocks which were matched before them.
+        let like = [&bytes[100_000..250_000], b"something else"].concat();
+        bytes.splice(300_010..300_010, like);
+        bytes.splice(700_000..710_000, []);
+        fs::write(source.join("file"), &bytes).unwrap();
+        tree::random_file(&source.join("new"), 500_000, 2).unwrap();
+        for name in ["file", "new", ""] {
+            // Protocol 30 has no nanoseconds.
+            tree::set_mtime(&source.join(name), 1_000_000_000, 0).unwrap();
+        }
+        let mut options = archive();
+        set(&mut options);
+        let args = [args, letters].concat();
+        let (ended, lines) = pull(options, &args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{args:?} {lines:?} {:?}", ended.failure);
+        assert_same(&source, &target, &archived());
+    }
+}
