@@ -14,7 +14,9 @@ use barge_net::Target;
 use barge_types::ByteRate;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 
 use crate::logging::{INFO, LogFormat};
 use crate::manual;
@@ -105,6 +107,9 @@ pub(crate) struct SendArgs {
     /// The name to ask the route for (SNI), and to expect in the server's certificate, where it is not HOST
     #[arg(long, value_name = "SNI")]
     pub(crate) server_name: Option<String>,
+    /// What to speak: barge's own protocol, rsync's, or rsync's where the server does not know ours
+    #[arg(long, value_name = "PROTOCOL", default_value = "auto")]
+    pub(crate) protocol: Language,
     /// Connections, 1 to 32, or auto: by the number of processors
     #[arg(long, value_name = "N", default_value_t = Streams::Auto)]
     streams: Streams,
@@ -324,6 +329,17 @@ impl Rules {
             None
         }
     }
+}
+
+/// What `barge send` speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Language {
+    /// Ours; a server that does not know it is refused.
+    Native,
+    /// That of rsync's daemons.
+    Rsync,
+    /// Ours, or rsync's where the server does not choose ours.
+    Auto,
 }
 
 /// A volume that is served.

@@ -3,14 +3,16 @@
 use std::error::Error;
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use barge::over_rsync::send_by_rsync;
 use barge::{DialError, Fault, Monitor, Options, Route, RunEnd, Stop, Stream};
-use barge_net::{Connector, DialErrorKind, Dialer, Identity, Refusal, Role};
-use tracing::{debug, warn};
+use barge_net::{Connector, DialErrorKind, Dialer, Identity, Offer, Refusal, Role, Spoken};
+use tracing::{debug, info, warn};
 
-use crate::cli::{CopyArgs, Rules, SendArgs};
+use crate::cli::{CopyArgs, Language, Rules, SendArgs};
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::progress::{Progress, Screen};
@@ -31,16 +33,8 @@ pub(crate) async fn send(args: &SendArgs, screen: &Screen, quiet: bool) -> Resul
     let ending = match prepared {
         Ok((options, route)) => {
             announce(&options);
-            let (volume, stop) = (&args.volume, run.stop.clone());
-            let work = barge::send(
-                &args.source,
-                volume,
-                options,
-                route,
-                Arc::clone(&run.monitor),
-                stop,
-            );
-            Ending::of_run(volume.clone(), run.watch(work).await)
+            let work = route.send(args, options, &run);
+            Ending::of_run(args.volume.clone(), run.watch(work).await)
         }
         Err(error) => Ending::unbegun(args.volume.clone(), &error),
     };
@@ -122,20 +116,94 @@ pub(crate) fn warn_unless_root(consequence: &str) {
 }
 
 /// The way to the server, each connection verified at both ends.
-fn route(args: &SendArgs) -> Result<Route> {
+fn route(args: &SendArgs) -> Result<Way> {
     let identity = identity(&args.tls, Role::Client)?;
-    let connector = Connector::new(&identity, args.server_name.as_deref())?;
-    let dialer = Arc::new(Dialer::new(args.to.clone(), connector));
-    Ok(Route {
-        dial: Arc::new(move || {
-            let dialer = Arc::clone(&dialer);
+    let offer = match args.protocol {
+        Language::Native => Offer::Barge,
+        Language::Rsync => Offer::Unnamed,
+        Language::Auto => Offer::Either,
+    };
+    let connector = Connector::new(&identity, args.server_name.as_deref())?.offering(offer);
+    Ok(Way {
+        dialer: Arc::new(Dialer::new(args.to.clone(), connector)),
+        unnamed: Arc::default(),
+    })
+}
+
+/// The way to the server, in whichever language.
+struct Way {
+    dialer: Arc<Dialer>,
+    /// A connection on which the server did not choose our protocol.
+    unnamed: Arc<Mutex<Option<barge_net::Stream>>>,
+}
+
+impl Way {
+    async fn send(self, args: &SendArgs, options: Options, run: &Run) -> RunEnd {
+        let (source, volume) = (&*args.source, &*args.volume);
+        let (monitor, stop) = (&run.monitor, &run.stop);
+        if args.protocol != Language::Rsync {
+            let route = self.native();
+            let (options, monitor) = (options.clone(), Arc::clone(monitor));
+            let end = barge::send(source, volume, options, route, monitor, stop.clone()).await;
+            if lock(&self.unnamed).is_none() {
+                return end;
+            }
+            info!("the server does not know barge's own protocol: speaking rsync's");
+        }
+        let (route, monitor) = (self.rsync(), Arc::clone(monitor));
+        send_by_rsync(source, volume, options, route, monitor, stop.clone()).await
+    }
+
+    /// Dials for our own protocol; keeps a connection that will not do for it.
+    fn native(&self) -> Route {
+        let (dialer, unnamed) = (Arc::clone(&self.dialer), Arc::clone(&self.unnamed));
+        self.route(move || {
+            let (dialer, unnamed) = (Arc::clone(&dialer), Arc::clone(&unnamed));
             Box::pin(async move {
                 let stream = dialer.dial().await.map_err(|error| translate(&error))?;
+                if stream.spoken() == Spoken::Unnamed {
+                    *lock(&unnamed) = Some(stream);
+                    let text = "the server did not choose barge's protocol".to_owned();
+                    let fault = Fault::Peer;
+                    return Err(DialError { text, fault });
+                }
                 Ok(Box::new(stream) as Box<dyn Stream>)
             })
-        }),
-        classify: Arc::new(|error| barge_net::classify(error).map(|error| translate(&error))),
-    })
+        })
+    }
+
+    /// Dials for rsync's, beginning with the connection that is there already.
+    fn rsync(&self) -> Route {
+        let (dialer, unnamed) = (Arc::clone(&self.dialer), Arc::clone(&self.unnamed));
+        self.route(move || {
+            let (dialer, unnamed) = (Arc::clone(&dialer), Arc::clone(&unnamed));
+            Box::pin(async move {
+                let first = lock(&unnamed).take();
+                let stream = match first {
+                    Some(stream) => stream,
+                    None => dialer.dial().await.map_err(|error| translate(&error))?,
+                };
+                Ok(Box::new(stream) as Box<dyn Stream>)
+            })
+        })
+    }
+
+    fn route<F>(&self, dial: F) -> Route
+    where
+        F: Fn() -> Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialError>> + Send>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Route {
+            dial: Arc::new(dial),
+            classify: Arc::new(|error| barge_net::classify(error).map(|error| translate(&error))),
+        }
+    }
+}
+
+fn lock(unnamed: &Mutex<Option<barge_net::Stream>>) -> MutexGuard<'_, Option<barge_net::Stream>> {
+    unnamed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads who we are from a TLS folder.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use barge::{Monitor, RunEnd, Server, Stop};
-use barge_net::{AcceptError, Acceptor, Incoming, Listener, Role};
+use barge_net::{AcceptError, Acceptor, Incoming, Listener, Role, Spoken};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -164,7 +164,14 @@ async fn serve_connection(incoming: Incoming, acceptor: Acceptor, server: Arc<Se
     match incoming.handshake(&acceptor).await {
         Ok(stream) => {
             debug!(%peer, "a client was verified");
-            server.serve(stream).await;
+            match stream.spoken() {
+                Spoken::Barge => server.serve(stream).await,
+                Spoken::Unnamed => {
+                    let address = peer.ip();
+                    let visitor = format!("{address} ({address})");
+                    server.serve_rsync(stream, visitor).await;
+                }
+            }
         }
         Err(AcceptError::Probe) => debug!(%peer, "a connection closed without a byte"),
         Err(error) => warn!(%peer, error = with_sources(&error), "a connection was refused"),

@@ -20,8 +20,10 @@ use crate::bridge::{self, ConnectionEnd, SessionStream, WINDOW};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::over_native::{HELLO_DEADLINE, Stream, last_words};
+use crate::over_rsync::{seam, volumes};
 use crate::receive::{LIST_WINDOW, Receiver, ReceiverSink};
 use crate::run::{Clock, RunEnd, SessionEnd};
+use crate::stop::Stop;
 
 /// How long a session whose connections are all lost waits for its client: longer than a client
 /// tries with its default number of retries.
@@ -34,6 +36,9 @@ const GOODBYE_GRACE: Duration = Duration::from_secs(60);
 /// How often a session's connections are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often is asked whether the last client that speaks rsync has gone.
+const LOOK_AT_RSYNC: Duration = Duration::from_millis(20);
+
 /// Writes volumes from accepted connections.
 #[derive(Debug)]
 pub struct Server {
@@ -42,6 +47,10 @@ pub struct Server {
     monitor: Arc<Monitor>,
     stall_timeout: Duration,
     draining: AtomicBool,
+    /// Ends the runs over rsync's protocol.
+    stop: Stop,
+    /// Connections on which it is spoken.
+    rsync_connections: AtomicUsize,
     ended: mpsc::UnboundedSender<(String, RunEnd)>,
     runs: AsyncMutex<mpsc::UnboundedReceiver<(String, RunEnd)>>,
 }
@@ -114,6 +123,8 @@ impl Server {
             monitor,
             stall_timeout,
             draining: AtomicBool::new(false),
+            stop: Stop::new(),
+            rsync_connections: AtomicUsize::new(0),
             ended,
             runs: AsyncMutex::new(runs),
         }))
@@ -149,6 +160,27 @@ impl Server {
         }
     }
 
+    /// Serves one accepted connection whose client speaks rsync's protocol, until it ends: as a
+    /// daemon whose modules are the volumes. `visitor` is the client, for the log.
+    pub async fn serve_rsync(self: &Arc<Self>, connection: impl Stream, visitor: String) {
+        if self.draining.load(Ordering::Acquire) {
+            return;
+        }
+        self.rsync_connections.fetch_add(1, Ordering::AcqRel);
+        let connection = seam::blocking(connection, &self.stop);
+        let volumes = self.volumes.iter();
+        let mut volumes: volumes::Volumes = volumes
+            .map(|(name, volume)| (name.clone(), volume.path.clone()))
+            .collect();
+        volumes.sort();
+        let monitor = Arc::clone(&self.monitor);
+        let work = move || volumes::serve(connection, &volumes, visitor, monitor);
+        if let Ok(Some(run)) = tokio::task::spawn_blocking(work).await {
+            let _ = self.ended.send(run);
+        }
+        self.rsync_connections.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// The next run that ended, and its volume.
     pub async fn next_run(&self) -> (String, RunEnd) {
         match self.runs.lock().await.recv().await {
@@ -161,6 +193,7 @@ impl Server {
     /// Returns when all have ended.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.stop.stop();
         let mut sessions = Vec::new();
         for volume in self.volumes.values() {
             if let Some(session) = volume.active.lock().await.clone() {
@@ -170,6 +203,9 @@ impl Server {
         }
         for session in sessions {
             session.wait_until_gone().await;
+        }
+        while self.rsync_connections.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(LOOK_AT_RSYNC).await;
         }
     }
 

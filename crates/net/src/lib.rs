@@ -1,8 +1,9 @@
 //! Carries bytes between pods: TCP, TLS, keys.
 //!
 //! A client dials a [`Target`] with a [`Dialer`]; a server takes connections from a [`Listener`].
-//! Both ends of a [`Stream`] have shown a certificate of the same CA and have chosen the protocol
-//! `barge/1`; there is no way to a stream around that. [`make`] makes the certificates.
+//! Both ends of a [`Stream`] have shown a certificate of the same CA; there is no way to a stream
+//! around that. They have chosen the protocol `barge/1`, or named none ([`Stream::spoken`]).
+//! [`make`] makes the certificates.
 //!
 //! Knows no file and no protocol.
 
@@ -19,4 +20,6 @@ pub use error::{
 };
 pub use keys::{VALIDITY, make};
 pub use listen::{Incoming, Listener, MAX_HANDSHAKES};
-pub use tls::{ALPN, Acceptor, Connector, HANDSHAKE_DEADLINE, Identity, Stream, classify};
+pub use tls::{
+    ALPN, Acceptor, Connector, HANDSHAKE_DEADLINE, Identity, Offer, Spoken, Stream, classify,
+};

@@ -1,7 +1,7 @@
 //! PEM files become a client or a server; the one file that says rustls.
 //!
-//! TLS 1.3 (RFC 8446) only, a certificate at both ends, the protocol `barge/1` (ALPN, RFC 7301)
-//! at both ends, no session resumption. Keys are renewed by rustls when a suite's limit of
+//! TLS 1.3 (RFC 8446) only, a certificate at both ends, the protocol `barge/1` or none named (ALPN,
+//! RFC 7301), no session resumption. Keys are renewed by rustls when a suite's limit of
 //! records nears (2^24 for AES-GCM), in each direction by its sender.
 
 use std::error::Error;
@@ -23,8 +23,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ConnectionCommon, Error as RustlsError,
-    RootCertStore, ServerConfig,
+    AlertDescription, CertificateError, ClientConfig, CommonState, ConnectionCommon,
+    Error as RustlsError, RootCertStore, ServerConfig,
 };
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -92,6 +92,28 @@ impl Identity {
 pub struct Connector {
     tls: TlsConnector,
     server_name: Option<ServerName<'static>>,
+    offer: Offer,
+}
+
+/// Which languages a client offers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Offer {
+    /// `barge/1`, and nothing else will do.
+    #[default]
+    Barge,
+    /// `barge/1`, or what a server speaks that does not choose it.
+    Either,
+    /// None: the server speaks what it speaks to who names nothing.
+    Unnamed,
+}
+
+/// What both ends of a [`Stream`] have agreed to speak.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Spoken {
+    /// `barge/1`.
+    Barge,
+    /// Nothing was named: the language of daemons behind a plain TLS tunnel.
+    Unnamed,
 }
 
 impl Connector {
@@ -128,7 +150,21 @@ impl Connector {
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
             server_name: server_name.map(parse_name).transpose()?,
+            offer: Offer::Barge,
         })
+    }
+
+    /// The same, offering something else. Whom it trusts does not change.
+    #[must_use]
+    pub fn offering(mut self, offer: Offer) -> Self {
+        let mut config = self.tls.config().as_ref().clone();
+        config.alpn_protocols = match offer {
+            Offer::Barge | Offer::Either => vec![ALPN.to_vec()],
+            Offer::Unnamed => Vec::new(),
+        };
+        self.tls = TlsConnector::from(Arc::new(config));
+        self.offer = offer;
+        self
     }
 
     /// Shakes hands over `tcp` with the server that was dialled as `host`. Has no deadline of
@@ -149,10 +185,10 @@ impl Connector {
             .connect_with(name, socket, |tls| widen(tls))
             .await
             .map_err(dial_error)?;
-        if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
-            return Err(Refusal::NotBarge.into());
+        match (spoken(tls.get_ref().1), self.offer) {
+            (Some(Spoken::Unnamed), Offer::Barge) | (None, _) => Err(Refusal::NotBarge.into()),
+            _ => Ok(Stream(tls.into())),
         }
-        Ok(Stream(tls.into()))
     }
 }
 
@@ -227,13 +263,13 @@ impl Acceptor {
                 return Err(accept_error(error));
             }
         };
-        if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
-            return Err(AcceptError::Refused {
+        match spoken(tls.get_ref().1) {
+            Some(_) => Ok(Stream(tls.into())),
+            None => Err(AcceptError::Refused {
                 refusal: Refusal::NotBarge,
                 source: None,
-            });
+            }),
         }
-        Ok(Stream(tls.into()))
     }
 }
 
@@ -251,6 +287,23 @@ impl std::fmt::Debug for Acceptor {
 /// kind `UnexpectedEof`.
 #[derive(Debug)]
 pub struct Stream(TlsStream<ReadAhead>);
+
+impl Stream {
+    /// What both ends have agreed to speak.
+    pub fn spoken(&self) -> Spoken {
+        let (_, common) = self.0.get_ref();
+        spoken(common).expect("no stream is made of another")
+    }
+}
+
+/// `None` for a protocol that is none of ours.
+fn spoken(common: &CommonState) -> Option<Spoken> {
+    match common.alpn_protocol() {
+        Some(ALPN) => Some(Spoken::Barge),
+        None => Some(Spoken::Unnamed),
+        Some(_) => None,
+    }
+}
 
 impl AsyncRead for Stream {
     fn poll_read(

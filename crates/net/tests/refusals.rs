@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barge_net::{
-    AcceptError, Acceptor, Connector, DialError, DialErrorKind, Dialer, Identity, Listener,
-    Refusal, Role, Stream, Target, TlsError, classify,
+    AcceptError, Acceptor, Connector, DialError, DialErrorKind, Dialer, Identity, Listener, Offer,
+    Refusal, Role, Spoken, Stream, Target, TlsError, classify,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -216,18 +216,48 @@ async fn client_of_tls_1_2_is_refused() {
 }
 
 #[tokio::test]
-async fn client_that_chooses_no_or_another_protocol_is_refused() {
+async fn client_that_chooses_another_protocol_is_refused() {
     let ca = Ca::new("one");
-    for protocol in [None, Some("h2")] {
-        let (_, server) = alien_meets_acceptor(
-            &ca,
-            Alien {
-                protocol,
-                ..Alien::BARGE
-            },
-        )
-        .await;
-        turned_away(server, Refusal::NotBarge);
+    let alien = Alien {
+        protocol: Some("h2"),
+        ..Alien::BARGE
+    };
+    let (_, server) = alien_meets_acceptor(&ca, alien).await;
+    turned_away(server, Refusal::NotBarge);
+}
+
+#[tokio::test]
+async fn client_that_names_no_protocol_is_verified_like_any_other() {
+    let ca = Ca::new("one");
+    let alien = |certificate| Alien {
+        protocol: None,
+        certificate,
+        ..Alien::BARGE
+    };
+    let (_, server) = alien_meets_acceptor(&ca, alien(true)).await;
+    assert_eq!(server.unwrap().spoken(), Spoken::Unnamed);
+    let (_, server) = alien_meets_acceptor(&ca, alien(false)).await;
+    assert!(server.is_err());
+}
+
+#[tokio::test]
+async fn server_that_names_no_protocol_will_do_for_who_says_so() {
+    let ca = Ca::new("one");
+    for (offer, protocol, spoken) in [
+        (Offer::Either, None, Spoken::Unnamed),
+        (Offer::Either, Some("barge/1"), Spoken::Barge),
+        (Offer::Unnamed, Some("barge/1"), Spoken::Unnamed),
+    ] {
+        let alien = ca.alien_server(protocol);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut dialer = dialer(&ca.client(), port(&listener), None);
+        dialer.connector = dialer.connector.offering(offer);
+        let serve = async {
+            let tcp = listener.accept().await.unwrap().0;
+            alien.accept(tcp).await
+        };
+        let (dialed, _server) = tokio::join!(dialer.dial(), serve);
+        assert_eq!(dialed.unwrap().spoken(), spoken, "{offer:?}");
     }
 }
 

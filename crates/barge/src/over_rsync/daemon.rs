@@ -52,12 +52,22 @@ pub trait Gate {
         group: Option<&str>,
     ) -> Result<Vec<Vec<u8>>, String>;
 
-    /// Goes where the module is and becomes who serves it; nothing can be undone.
+    /// Goes where the module is and becomes who serves it; nothing can be undone. May set what of
+    /// the module depends on how that went.
     ///
     /// # Errors
     ///
     /// What the client is told: `chroot failed`.
-    fn settle(&mut self, module: &Module, user: &str) -> Result<Settled, String>;
+    fn settle(&mut self, module: &mut Module, user: &str) -> Result<Settled, String>;
+
+    /// Makes ready for a run with these options, or refuses it.
+    ///
+    /// # Errors
+    ///
+    /// An exit code, and what the client is told.
+    fn begin(&mut self, _module: &Module, _options: &Options) -> Result<(), (u8, String)> {
+        Ok(())
+    }
 
     /// Who hears of a run with these options, besides the client.
     fn listener(&mut self, options: &Options) -> Arc<dyn Listener>;
@@ -84,8 +94,6 @@ pub struct Settled {
     pub root: PathBuf,
     /// The module's own filter rules.
     pub rules: RuleList,
-    /// Whether this process sees no file outside the module.
-    pub is_confined: bool,
 }
 
 /// A daemon, and one client of it.
@@ -185,8 +193,8 @@ impl Daemon<'_> {
                 .log(&format!("{why} on module {name} from {visitor}"));
             return refuse_because(conversation, &why);
         }
-        let (module, user) = self.authenticate(conversation, module, &greeting)?;
-        let settled = match self.gate.settle(&module, &user) {
+        let (mut module, user) = self.authenticate(conversation, module, &greeting)?;
+        let settled = match self.gate.settle(&mut module, &user) {
             Ok(settled) => settled,
             Err(why) => return refuse_because(conversation, &why),
         };
@@ -380,7 +388,9 @@ impl Daemon<'_> {
         let preferences = self.preferences.clone();
         let setup = answer_set_up(conversation, &options, guest.protocol, preferences);
         let setup = setup?;
-        let refusal = refusal.or_else(|| forbidden(module, &options));
+        let refusal = refusal
+            .or_else(|| forbidden(module, &options))
+            .or_else(|| self.gate.begin(module, &options).err());
         if let Some((code, why)) = refusal {
             self.refuse_options(conversation, &setup, &options, code, &why)?;
             return Err(Stop::Over(code));
@@ -617,7 +627,7 @@ mod tests {
             }
         }
 
-        fn settle(&mut self, _module: &Module, _user: &str) -> Result<Settled, String> {
+        fn settle(&mut self, _module: &mut Module, _user: &str) -> Result<Settled, String> {
             Err("chroot failed".to_owned())
         }
 

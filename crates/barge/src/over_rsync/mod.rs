@@ -29,7 +29,11 @@ mod receiver;
 #[allow(dead_code, reason = "until the roles stand")]
 mod run;
 
+pub(crate) mod seam;
+mod sending;
 mod server;
+mod tallying;
+pub(crate) mod volumes;
 mod wild;
 
 mod sender;
@@ -45,6 +49,7 @@ pub use failure::{Failure, describe_exit};
 pub use local::copy;
 pub use module::{LeastDigest, Module, UserRules};
 pub use pipe::pipe;
+pub use sending::send_by_rsync;
 pub use server::Server;
 pub use wild::wild;
 

@@ -1,0 +1,204 @@
+//! The volumes of `barge serve` as an rsync daemon's modules.
+//!
+//! Who comes has shown a certificate: there are no users and no hosts to ask for. A push holds the
+//! same lock as a run of our own protocol, so that only one of them writes a volume.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use barge_fs::{BeginError, RUN_MARKER, Root, RunLock};
+use barge_types::Side;
+
+use super::agreed::Ended;
+use super::options::Options;
+use super::session::Preferences;
+use super::tallying::Tallying;
+use super::{Connection, Daemon, Failure, Gate, Listener, Module, Settled};
+use crate::error::Error;
+use crate::filter::{DaemonRules, RuleError, RuleList, RuleSources};
+use crate::monitor::Monitor;
+use crate::run::{Clock, RunEnd, SessionEnd};
+
+/// Volumes, each a name and its directory.
+pub(crate) type Volumes = Vec<(String, PathBuf)>;
+
+/// Serves one client to its end. The volume and the run, if there was one.
+pub(crate) fn serve(
+    connection: Connection,
+    volumes: &Volumes,
+    visitor: String,
+    monitor: Arc<Monitor>,
+) -> Option<(String, RunEnd)> {
+    let clock = Clock::start(&monitor);
+    let modules: Vec<Module> = volumes.iter().map(|(name, _)| module(name)).collect();
+    let mut gate = VolumeGate {
+        volumes,
+        monitor: Arc::clone(&monitor),
+        settled: None,
+        lock: Mutex::default(),
+        run: None,
+    };
+    let daemon = Daemon {
+        motd: Vec::new(),
+        modules: &modules,
+        preferences: Preferences::new(true),
+        visitor,
+        gate: &mut gate,
+    };
+    let ended = daemon.serve(connection);
+    let volume = gate.settled.take().map(|(name, _)| name)?;
+    let tallying = gate.run.take()?;
+    let (tally, failures) = tallying.end(&ended);
+    let finished = gate.finish(&ended);
+    monitor
+        .counters
+        .wire_bytes
+        .add(ended.stats.sent + ended.stats.received);
+    let end = SessionEnd {
+        tally,
+        failures,
+        undeleted: u64::from(ended.code == 25),
+        error: ended.failure.map(Error::from).or(finished),
+        last_words: false,
+    };
+    Some((volume, clock.end(&monitor, end)))
+}
+
+/// Pushed to and pulled from, with numbers for owners and links as they are.
+fn module(name: &str) -> Module {
+    Module {
+        read_only: false,
+        numeric_ids: true,
+        max_verbosity: u8::MAX,
+        ..Module::new(name)
+    }
+}
+
+/// The file by which runs exclude each other is nobody's business.
+fn own_rules() -> Result<RuleList, RuleError> {
+    let exclude = format!("/{RUN_MARKER}");
+    let rules = DaemonRules {
+        exclude: exclude.as_bytes(),
+        ..DaemonRules::default()
+    };
+    let mut sources = RuleSources {
+        read: &mut |_| Err(std::io::ErrorKind::Unsupported.into()),
+        cvsignore: None,
+        cvsignore_variable: None,
+    };
+    RuleList::of_daemon(&rules, &mut sources)
+}
+
+struct VolumeGate<'a> {
+    volumes: &'a Volumes,
+    monitor: Arc<Monitor>,
+    settled: Option<(String, PathBuf)>,
+    lock: Mutex<Option<(Root, RunLock)>>,
+    run: Option<Arc<Tallying>>,
+}
+
+impl VolumeGate<'_> {
+    /// Makes a push durable and lets the volume go.
+    fn finish(&self, ended: &Ended) -> Option<Error> {
+        let lock = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let (root, lock) = lock?;
+        let synced = root.sync();
+        if ended.failure.is_some() {
+            // Another run is to find that this one did not come to its end.
+            return None;
+        }
+        synced
+            .and_then(|()| lock.finish())
+            .err()
+            .map(Error::NotDurable)
+    }
+}
+
+impl Gate for VolumeGate<'_> {
+    fn admits(&mut self, _module: &Module) -> bool {
+        true
+    }
+
+    fn enter(&mut self, _module: &Module) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn groups(&mut self, _user: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn passwords(
+        &mut self,
+        _module: &Module,
+        _user: &str,
+        _group: Option<&str>,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        Err("volumes have no users".to_owned())
+    }
+
+    fn settle(&mut self, module: &mut Module, _user: &str) -> Result<Settled, String> {
+        let mut volumes = self.volumes.iter();
+        let found = volumes.find(|(name, _)| *name == module.name);
+        let (name, path) = found.ok_or("no path setting.")?;
+        self.settled = Some((name.clone(), path.clone()));
+        Ok(Settled {
+            root: path.clone(),
+            rules: own_rules().map_err(|error| error.text)?,
+        })
+    }
+
+    fn begin(&mut self, _module: &Module, options: &Options) -> Result<(), (u8, String)> {
+        let Some((name, path)) = self.settled.clone().filter(|_| !options.sender) else {
+            return Ok(());
+        };
+        if options.dry_run || options.list_only {
+            return Ok(());
+        }
+        let root =
+            Root::open(&path).map_err(|error| (3, format!("{}: {error}", path.display())))?;
+        let lock = root.begin_run().map_err(|error| match error {
+            BeginError::Busy => (5, format!("another run is writing the volume {name:?}")),
+            BeginError::Failed(error) => {
+                (3, format!("the volume {name:?} cannot be written: {error}"))
+            }
+        })?;
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some((root, lock));
+        Ok(())
+    }
+
+    fn listener(&mut self, options: &Options) -> Arc<dyn Listener> {
+        let side = if options.sender {
+            Side::Source
+        } else {
+            Side::Target
+        };
+        let tallying = Arc::new(Tallying::new(side, false, Arc::clone(&self.monitor)));
+        self.run = Some(Arc::clone(&tallying));
+        tallying
+    }
+
+    fn log(&mut self, line: &str) {
+        tracing::info!("{}", line.escape_debug());
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let text = match failure.to_string() {
+            text if text.is_empty() => super::describe_exit(failure.exit_code()).to_owned(),
+            text => text,
+        };
+        match failure.exit_code() {
+            2 => Self::Version(text),
+            10 | 12 | 30 | 35 => Self::Lost(text),
+            1 | 3 | 4 | 5 => Self::Refused(text),
+            11 => Self::TargetFull(text),
+            19 | 20 => Self::Interrupted(text),
+            _ => Self::Aborted(text),
+        }
+    }
+}
