@@ -29,6 +29,9 @@ use crate::progress::Screen;
 
 fn main() -> ExitCode {
     end_on_panic();
+    if let Some(args) = personality::rsync::arguments(std::env::args_os()) {
+        return personality::rsync::main(args).into();
+    }
     let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let screen = Screen::default();
     if let Err(error) = logging::init(cli.log_format, cli.level(), &screen) {

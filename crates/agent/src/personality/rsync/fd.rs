@@ -11,6 +11,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 
+use super::interrupt;
+
 /// A connection over what is read and what is written: two ends of pipes, or one socket twice.
 ///
 /// # Errors
@@ -45,6 +47,7 @@ struct Reads(File);
 impl Input for Reads {
     fn read(&mut self, buf: &mut [u8], patience: Option<Duration>) -> io::Result<usize> {
         loop {
+            check()?;
             match self.0.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(&self.0, PollFlags::POLLIN, patience)?;
@@ -65,6 +68,7 @@ impl Output for Writes {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         loop {
+            check()?;
             match file.write_vectored(pieces) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(&*file, PollFlags::POLLOUT, patience)?;
@@ -97,10 +101,20 @@ fn wait(fd: &impl AsFd, flags: PollFlags, patience: Option<Duration>) -> io::Res
             PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
         }
     };
-    match poll(&mut [PollFd::new(fd.as_fd(), flags)], timeout) {
+    let mut fds = vec![PollFd::new(fd.as_fd(), flags)];
+    fds.extend(interrupt::bell().map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
+    match poll(&mut fds, timeout) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
         Ok(_) => Ok(()),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A run that was interrupted reads and writes no more.
+fn check() -> io::Result<()> {
+    match interrupt::caught() {
+        true => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+        false => Ok(()),
     }
 }
 

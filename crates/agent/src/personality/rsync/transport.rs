@@ -449,72 +449,9 @@ fn split_command(command: &OsStr) -> Result<Vec<OsString>, Failed> {
     Ok(words.into_iter().map(OsString::from_vec).collect())
 }
 
-/// An option as a remote shell must see it to hand it on unchanged.
-pub(super) fn escaped_option(arg: &[u8]) -> Vec<u8> {
-    escaped(arg, b"*?[]")
-}
-
-/// A path as a remote shell must see it: its wildcards and a `~` in front are the shell's to expand.
-pub(super) fn escaped_path(arg: &[u8]) -> Vec<u8> {
-    escaped(arg, b"")
-}
-
-fn escaped(arg: &[u8], also: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(arg.len());
-    for &byte in arg {
-        match byte {
-            // A shell drops a newline behind a backslash.
-            b'\n' => out.extend(b"'\n'"),
-            _ if SHELL_CHARACTERS.contains(&byte) || also.contains(&byte) => {
-                out.extend([b'\\', byte]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-const SHELL_CHARACTERS: &[u8] = b" \t!\"$&'();<>\\`{|}";
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What rsync 3.5.0 hands to its remote shell.
-    #[test]
-    fn paths_and_options_are_escaped_as_rsync_does() {
-        for (path, escaped) in [
-            ("a b*[c]/?x", "a\\ b*[c]/?x"),
-            (
-                "y~$d`\"'{}()|;&<>!#=",
-                "y~\\$d\\`\\\"\\'\\{\\}\\(\\)\\|\\;\\&\\<\\>\\!#=",
-            ),
-            ("x\\y", "x\\\\y"),
-            ("~/x", "~/x"),
-        ] {
-            assert_eq!(escaped_path(path.as_bytes()), escaped.as_bytes());
-        }
-        for (option, escaped) in [
-            ("a b*", "a\\ b\\*"),
-            ("--usermap=*:root", "--usermap=\\*:root"),
-            ("-logDtpre.iLsfxCIvu", "-logDtpre.iLsfxCIvu"),
-        ] {
-            assert_eq!(escaped_option(option.as_bytes()), escaped.as_bytes());
-        }
-    }
-
-    #[test]
-    fn escaped_arguments_come_through_a_shell_unchanged() {
-        let arg = b"a b\t*?[x]$(id)`id`\"'\\{1,2};&|<>!#~\n \xff end";
-        let mut script = b"printf %s ".to_vec();
-        script.extend(escaped_option(arg));
-        let out = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(OsStr::from_bytes(&script))
-            .output()
-            .unwrap();
-        assert_eq!(out.stdout, arg);
-    }
 
     #[test]
     fn commands_are_split_at_spaces_outside_quotes() {

@@ -1,0 +1,94 @@
+//! `rsync --server`: a peer at the standard streams.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use barge::over_rsync::options::Options;
+use barge::over_rsync::{Connection, Event, Listener, Server};
+
+use super::failed::Failed;
+use super::output::{Log, Logging, RunLog};
+use super::{end, fd, interrupt, preferences};
+
+/// Does one run, and gives its exit code.
+pub(super) fn run(options: Options, args: Vec<OsString>) -> u8 {
+    let role = if options.sender { "sender" } else { "Receiver" };
+    let log = match log(&options) {
+        Ok(log) => log,
+        Err(failed) => return end(&failed, role),
+    };
+    let connection = match standard_streams() {
+        Ok(connection) => connection,
+        Err(error) => return end(&Failed::call(14, "rsync: standard streams", &error), role),
+    };
+    let server = Server {
+        options,
+        args,
+        preferences: preferences(true),
+        listener: match &log {
+            Some(log) => Arc::clone(log) as Arc<dyn Listener>,
+            None => Arc::new(Silent),
+        },
+    };
+    let ended = server.run(connection);
+    if interrupt::caught() {
+        return interrupt::EXIT;
+    }
+    if let (Some(log), None) = (log, &ended.failure) {
+        log.finish(&ended.stats);
+    }
+    ended.code
+}
+
+/// The standard streams as a connection.
+///
+/// # Errors
+///
+/// Those of `dup(2)` and `fcntl(2)`.
+pub(super) fn standard_streams() -> io::Result<Connection> {
+    let own = |fd: std::os::fd::BorrowedFd<'_>| -> io::Result<OwnedFd> { fd.try_clone_to_owned() };
+    fd::connection(own(io::stdin().as_fd())?, own(io::stdout().as_fd())?)
+}
+
+/// `--log-file`, which a client asks for with `--remote-option`.
+fn log(options: &Options) -> Result<Option<Arc<RunLog>>, Failed> {
+    let Some(path) = &options.log_file else {
+        return Ok(None);
+    };
+    let log = Log::open(path).map_err(|error| {
+        Failed::call(
+            11,
+            format!("rsync: failed to open log-file {}", path.display()),
+            &error,
+        )
+    })?;
+    Ok(Some(Arc::new(RunLog::new(log, logging(options, false)))))
+}
+
+/// What `--log-file` and `--log-file-format` say of what is logged.
+pub(super) fn logging(options: &Options, local: bool) -> Logging {
+    Logging {
+        format: options
+            .log_file_format
+            .clone()
+            .or_else(|| Some(DEFAULT_FORMAT.to_vec())),
+        sender: options.sender,
+        names: false,
+        unchanged: options.itemize > 1 || options.info.name > 1,
+        times: options.times,
+        local,
+        visit: None,
+    }
+}
+
+/// Hears and says nothing: a server's words go to its client.
+struct Silent;
+
+impl Listener for Silent {
+    fn event(&self, _event: Event<'_>) {}
+}
+
+/// rsync(1), `--log-file-format`.
+const DEFAULT_FORMAT: &[u8] = b"%i %n%L";
