@@ -18,6 +18,8 @@ pub(crate) struct Side {
     /// The server's options.
     pub options: Options,
     pub setup: Setup,
+    /// Before the first frame.
+    pub handshake: Vec<u8>,
     pub frames: Vec<u8>,
     /// Bytes outside all frames, behind the first one.
     pub raw_len: usize,
@@ -58,6 +60,7 @@ fn line(bytes: &mut &[u8]) -> String {
 }
 
 fn apart(mut client: &[u8], mut server: &[u8]) -> [Side; 2] {
+    let (all_of_client, all_of_server) = (client, server);
     let said = |line: String| line["@RSYNCD: ".len()..][..2].parse().unwrap();
     let (ours, theirs): (u8, u32) = (said(line(&mut client)), said(line(&mut server)).into());
     let protocol = ProtocolVersion::new(ours).unwrap().agree(theirs).unwrap();
@@ -83,7 +86,7 @@ fn apart(mut client: &[u8], mut server: &[u8]) -> [Side; 2] {
         compression: Compression::None,
         seed: server.get_i32_le(),
     };
-    let side = |is_server: bool, frames: &[u8]| {
+    let side = |is_server: bool, all: &[u8], frames: &[u8]| {
         let sender = options.sender == is_server;
         let is_raw = options.files_from == Some(FilesFrom::Wire) && !protocol.is_31_or_newer();
         Side {
@@ -94,6 +97,7 @@ fn apart(mut client: &[u8], mut server: &[u8]) -> [Side; 2] {
             },
             options: options.clone(),
             setup,
+            handshake: all[..all.len() - frames.len()].to_vec(),
             frames: frames.to_vec(),
             raw_len: if is_raw && !is_server {
                 raw_len(frames)
@@ -102,7 +106,10 @@ fn apart(mut client: &[u8], mut server: &[u8]) -> [Side; 2] {
             },
         }
     };
-    [side(false, client), side(true, &server)]
+    [
+        side(false, all_of_client, client),
+        side(true, all_of_server, &server),
+    ]
 }
 
 /// How long the names are that stand behind the first frame.

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test, in functions of its own too")]
 
-#[path = "golden/recording.rs"]
+mod hostile;
 mod recording;
 
 use std::collections::{BTreeSet, HashMap};
