@@ -13,6 +13,8 @@ mod look;
 mod queue;
 mod removal;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::io::{BufRead, BufReader};
