@@ -1,4 +1,5 @@
-//! Prints how fast one thread signs and searches 256 MiB, and 4 GiB's worth of index.
+//! Prints how fast one thread signs and searches 256 MiB, and 4 GiB's worth of index; then the same as
+//! rsync has it, by each checksum.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -9,7 +10,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use barge_delta::{BlockLen, BlockSum, Digest, Index, Op, Search, Seed, Signature, weak};
+use barge_delta::{
+    BlockLen, BlockSum, Checksum, Digest, Index, Op, Search, Seed, Signature, StrongSum, weak,
+};
 
 const SEED: Seed = Seed::new(42);
 const LEN: usize = 256 << 20;
@@ -47,6 +50,24 @@ fn main() {
         .collect();
     let index = self::index(&many, block_len);
     search("all new, 2^20 blocks", &index, &other);
+    drop(index);
+
+    for checksum in &Checksum::ALL[..6] {
+        let name = checksum.name();
+        let short = StrongSum::new(*checksum, 42, true, 3).unwrap();
+        let sums = timed(&format!("signature, {name}"), || {
+            let blocks = basis.chunks(16384);
+            blocks
+                .map(|block| BlockSum::new(short, block))
+                .collect::<Vec<_>>()
+        });
+        let length = BlockLen::new(16384).unwrap();
+        let mut signature = Signature::new(LEN as u64, length, short).unwrap();
+        signature.push(0, &sums).unwrap();
+        let index = signature.build();
+        search(&format!("unchanged, {name}"), &index, &basis);
+        search(&format!("all new, {name}"), &index, &other);
+    }
 }
 
 fn random(seed: u64) -> Vec<u8> {
