@@ -643,6 +643,38 @@ mod tests {
     }
 
     #[test]
+    fn blocks_beyond_those_that_are_searched_are_found_where_they_were() {
+        let many = (1 << 22) + 8;
+        let strong = short(Checksum::Xxh3, 2);
+        let last = random(1, 16);
+        let mut signature =
+            Signature::of_first(16 * many, BlockLen::from_1(16).unwrap(), strong, u32::MAX);
+        let sums = (0..many - 1).map(|n| BlockSum {
+            weak: n as u32,
+            strong: 1,
+        });
+        signature.push(0, &sums.collect::<Vec<_>>()).unwrap();
+        signature
+            .push(many as u32 - 1, &[BlockSum::new(strong, &last)])
+            .unwrap();
+        let index = signature.build();
+        for (offset, found) in [
+            (16 * (many - 1), true),
+            (16 * (many - 2), false),
+            (0, false),
+        ] {
+            let mut blocks = 0;
+            let mut search = Search::new(&index, offset);
+            let mut count = |piece: Piece<'_>| {
+                blocks += usize::from(matches!(piece, Piece::Block { .. }));
+            };
+            search.feed_blocks(&last, &mut count);
+            search.finish_blocks(&mut count);
+            assert_eq!(blocks == 1, found, "{offset}");
+        }
+    }
+
+    #[test]
     fn in_place_the_last_of_equal_blocks_is_of_use_the_longest() {
         // All blocks are alike, and all move towards the end by 100 bytes.
         let basis = vec![5; 40 * LEN];
