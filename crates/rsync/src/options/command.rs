@@ -306,7 +306,7 @@ impl Reading {
         // What was read is of use even if not all of it fits together.
         let _ = self.draft.resolve(environment);
         Refusal {
-            text: text.trim_end().to_owned(),
+            text: text.trim_end_matches('\n').to_owned(),
             exit_code: if self.is_connection { 4 } else { exit_code },
             options: self.options(),
         }

@@ -290,7 +290,7 @@ impl Draft {
         let by_environment = || level(environment.protect_args.as_deref()).unwrap_or(0) > 0;
         options.secluded_args = match self.secluded_args {
             Some(secluded) => secluded,
-            None => options.old_args == 0 && self.old_args.is_none() && by_environment(),
+            None => options.old_args == 0 && by_environment(),
         };
         Ok(())
     }

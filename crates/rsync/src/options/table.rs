@@ -41,8 +41,8 @@ pub(super) static FLAGS: &[Flag<Draft>] = &[
     Flag::set(&["--update", "-u"], "skip files that are newer on the receiver", |d| d.options.update = true),
     Flag::set(&["--inplace"], "update destination files in-place", |d| d.options.inplace = true),
     Flag::set(&["--no-inplace"], "", |d| d.options.inplace = false),
-    // A server is told of --append-verify by saying it twice.
-    Flag::set(&["--append"], "append data onto shorter files", |d| d.options.append = if d.options.server { 2.min(d.options.append + 1) } else { 1.max(d.options.append) }),
+    // A server is told of --append-verify by saying --append twice.
+    Flag::set(&["--append"], "append data onto shorter files", |d| d.options.append = if d.options.server { 2.min(d.options.append + 1) } else { 1 }),
     Flag::set(&["--append-verify"], "--append w/old data in file checksum", |d| d.options.append = 2),
     Flag::set(&["--no-append"], "", |d| d.options.append = 0),
     Flag::set(&["--dirs", "-d"], "transfer directories without recursing", |d| d.dirs = Some(true)),
@@ -390,3 +390,85 @@ const RATE: Range = Range {
 
 /// More than any link carries; what a server is told fits a number of 32 bits.
 const MAX_KIB: u64 = i32::MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn no_spelling_is_of_two_flags() {
+        let mut seen = BTreeSet::new();
+        for name in FLAGS.iter().flat_map(|flag| flag.names) {
+            assert!(seen.insert(*name), "{name}");
+        }
+        let mut seen = BTreeSet::new();
+        for name in DAEMON_FLAGS.iter().flat_map(|flag| flag.names) {
+            assert!(seen.insert(*name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_document_lists_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/rsync-options.md");
+        if std::env::var_os("RECORD").is_some() {
+            fs::write(path, document()).unwrap();
+        }
+        let written = fs::read_to_string(path).unwrap();
+        assert_eq!(written, document(), "RECORD=1 writes it anew");
+    }
+
+    fn document() -> String {
+        let mut text = "\
+# rsync's options in `barge rsync`
+
+Written by a test from the table in `crates/rsync/src/options/table.rs`.
+
+What is refused is refused by name, before anything is transferred: exit code 1 on a client and on a
+server that a remote shell started, 4 at a daemon. Without effect are, by their nature: `--debug` (its
+words are checked, but there are no lines for them), `--compress-threads`, `--blocking-io` and
+`--skip-compress` (with rsync 3.5.0 too). popt's aliases (`~/.popt`) are not read.
+
+## Refused
+
+| option | why |
+|---|---|
+"
+        .to_owned();
+        for flag in FLAGS {
+            if let Some(reason) = flag.refusal() {
+                writeln!(text, "| `{}` | {reason} |", flag.names.join("`, `")).unwrap();
+            }
+        }
+        text += "
+A server takes no filter options: rules come from its client, over the connection. A daemon's client
+may not name files of the daemon's machine (`--exclude-from`, `--include-from`, `--password-file`,
+`--early-input`, `--log-file`, `--log-file-format`), and not `--copy-devices` and `--write-devices`
+unless the module says `refuse options = !copy-devices` or `!write-devices`.
+
+## Honoured
+
+";
+        list(&mut text, FLAGS);
+        text += "\n## Honoured with `--daemon`\n\n";
+        list(&mut text, DAEMON_FLAGS);
+        text
+    }
+
+    fn list<D>(text: &mut String, flags: &[Flag<D>]) {
+        for flag in flags.iter().filter(|flag| flag.refusal().is_none()) {
+            let value = flag
+                .value
+                .map_or_else(String::new, |value| format!("={value}"));
+            let help = match flag.help {
+                "" => String::new(),
+                help => format!(": {}", help.replace('\n', "; ")),
+            };
+            let names = flag.names.join("`, `");
+            writeln!(text, "* `{names}{value}`{help}").unwrap();
+        }
+    }
+}

@@ -363,7 +363,7 @@ fn escaped(arg: &[u8], is_path: bool) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(arg.len());
     for (at, &byte) in arg.iter().enumerate() {
         let acts = match byte {
-            b'*' | b'?' | b'[' => !is_path,
+            b'*' | b'?' | b'[' | b']' => !is_path,
             b'\\' => !(is_path && is_wildcard(arg.get(at + 1))),
             byte => SHELL_ACTS_UPON.contains(&byte),
         };
