@@ -174,12 +174,18 @@ fn split(words: &[u8]) -> Vec<Vec<u8>> {
     words
 }
 
-/// Arguments are secluded when there is no `.` among them: then the list follows, and the client
-/// waits for an answer.
+/// Arguments are secluded when there is no `.` among them: then the list follows, to its empty end,
+/// and the client waits for an answer.
 const SHELL: &str = r#"#!/bin/sh
 cd "${0%/*}"
 for word; do [ "$word" = . ] && plain=1; done
-[ "$plain" ] || timeout 1 cat >list0
+if [ ! "$plain" ]; then
+    exec 3<&0
+    cat <&3 >list0 &
+    tries=0
+    until tr '\0' '\n' <list0 | grep -q '^$' || [ $((tries += 1)) -gt 500 ]; do sleep 0.02; done
+    kill $!
+fi
 printf '%s\0' "$@" >words
 "#;
 
