@@ -21,7 +21,7 @@ use super::client::text;
 use super::conversation::{Conversation, Deadline};
 use super::glob::{expand, literal};
 use super::module::{Access, Module};
-use super::server::{answer_set_up, transfer};
+use super::server::{answer_set_up, path_args, transfer};
 use super::{Connection, Failure, Listener, describe_exit};
 use crate::filter::RuleList;
 
@@ -476,7 +476,9 @@ impl Daemon<'_> {
             Ok(paths) => paths,
             Err(failure) => return self.failed(failure),
         };
-        options.args = paths.into_iter().map(Into::into).collect();
+        options.args = std::iter::once(".".into())
+            .chain(paths.into_iter().map(Into::into))
+            .collect();
         let listener = self.gate.listener(&options);
         let Guest {
             module, settled, ..
@@ -512,12 +514,6 @@ fn forbidden(module: &Module, options: &Options) -> Option<(u8, String)> {
         return Some((1, "ERROR: module is write only".to_owned()));
     }
     None
-}
-
-/// The paths among the arguments: those behind the dot.
-fn path_args(options: &Options) -> impl Iterator<Item = &std::ffi::OsString> {
-    let skipped = usize::from(options.args.first().is_some_and(|first| first == "."));
-    options.args.iter().skip(skipped)
 }
 
 /// The paths below the module that the arguments ask for: of a sender with its wildcards expanded.

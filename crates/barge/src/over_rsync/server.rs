@@ -108,7 +108,7 @@ pub(super) fn transfer(
     let sends = options.sender;
     let agreed = Agreed {
         setup,
-        paths: options.args.iter().map(Into::into).collect(),
+        paths: path_args(&options).map(Into::into).collect(),
         options,
         connection,
         moved,
@@ -120,6 +120,12 @@ pub(super) fn transfer(
         true => agreed::send(agreed),
         false => agreed::receive(agreed),
     }
+}
+
+/// The paths among a server's arguments: those behind the dot that ends its options.
+pub(super) fn path_args(options: &Options) -> impl Iterator<Item = &OsString> {
+    let skipped = usize::from(options.args.first().is_some_and(|first| first == "."));
+    options.args.iter().skip(skipped)
 }
 
 impl From<Refusal> for Failure {

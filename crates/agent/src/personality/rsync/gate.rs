@@ -17,9 +17,8 @@ use barge::over_rsync::{
 };
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use nix::unistd::{
-    Gid, Group, Uid, User, chdir, chroot, geteuid, getgrouplist, setgid, setgroups, setuid,
-};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Gid, Group, Uid, User, chdir, geteuid, getgrouplist, setgid, setgroups, setuid};
 
 use super::failed::reason;
 use super::hosts::{self, Visitor};
@@ -119,40 +118,18 @@ impl Door {
         Ok(false)
     }
 
-    /// Goes to the module's directory, as a root of its own where that is wanted and can be.
+    /// Looks whether the module's directory is there, and says what is to be seen from it.
     fn go(&mut self, path: &str, section: &Section) -> Result<(PathBuf, Confined), String> {
-        let wanted = section.choice("use chroot");
-        let split = path.find("/./");
-        let (outer, inner) = match (wanted, split) {
-            (Some(false), _) | (_, None) => (path.replace("/./", "/"), "/".to_owned()),
-            (_, Some(at)) => (path[..at.max(1)].to_owned(), path[at + 2..].to_owned()),
-        };
-        let must = wanted.unwrap_or(split.is_some());
-        if must || wanted.is_none() {
-            match chroot(&*outer).and_then(|()| chdir("/")) {
-                Ok(()) => {
-                    chdir(&*inner).map_err(|errno| self.no_place("chdir", &inner, errno))?;
-                    let is_all = inner == "/";
-                    let confined = if is_all {
-                        Confined::Root
-                    } else {
-                        Confined::Inner
-                    };
-                    return Ok((inner.into(), confined));
-                }
-                Err(errno) if must => {
-                    self.log(&format!(
-                        "chroot({outer:?}) failed: {}",
-                        reason(&errno.into())
-                    ));
-                    return Err("chroot failed".to_owned());
-                }
-                Err(_) => {}
-            }
-        }
+        let split = path.contains("/./");
         let whole = path.replace("/./", "/");
         chdir(&*whole).map_err(|errno| self.no_place("chdir", &whole, errno))?;
-        Ok((whole.into(), Confined::No))
+        let default = split || geteuid().is_root();
+        let confined = match (section.choice("use chroot").unwrap_or(default), split) {
+            (false, _) => Confined::No,
+            (true, true) => Confined::Inner,
+            (true, false) => Confined::Root,
+        };
+        Ok((whole.into(), confined))
     }
 
     fn no_place(&mut self, call: &str, path: &str, errno: nix::errno::Errno) -> String {
@@ -185,7 +162,11 @@ impl Door {
     }
 }
 
-/// What this process sees of the machine's files.
+/// What a client is to see of the machine's files.
+///
+/// No process of ours calls `chroot(2)`: every path is resolved beneath the module's open directory
+/// and through no symbolic link, whatever the configuration says, and attributes are set through
+/// `/proc`, which a new root would hide. `use chroot` decides what depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Confined {
     /// All of them.
@@ -427,7 +408,11 @@ impl Identity {
             }
         }
         match self.user {
-            Some(user) if user != geteuid() => setuid(user).map_err(|_| "setuid failed".to_owned()),
+            Some(user) if user != geteuid() => {
+                setuid(user).map_err(|_| "setuid failed")?;
+                // Else our own handles in `/proc` would be root's.
+                set_dumpable(true).map_err(|_| "setuid failed".to_owned())
+            }
             _ => Ok(()),
         }
     }

@@ -30,13 +30,18 @@ pub(super) struct Line {
 
 /// A program at the other end of a connection.
 #[derive(Debug)]
-pub(super) struct Program(Child);
+pub(super) struct Program {
+    child: Child,
+    /// It is a remote shell, which ends as the program does that it ran.
+    is_shell: bool,
+}
 
 impl Program {
     /// Waits for its end; the exit code it adds to the run's: 0 when it did well.
     pub(super) fn wait(mut self) -> u8 {
-        match self.0.wait() {
-            Ok(status) => exit_code(status),
+        match self.child.wait() {
+            Ok(status) if self.is_shell => exit_code(status),
+            Ok(_) => 0,
             Err(_) => 21,
         }
     }
@@ -308,7 +313,10 @@ fn by_program(command: &OsStr, host: &OsStr) -> Result<Line, Failed> {
             .spawn()?;
         Ok(Line {
             connection: fd::socket(here.into())?,
-            program: Some(Program(child)),
+            program: Some(Program {
+                child,
+                is_shell: false,
+            }),
         })
     };
     start().map_err(|error| failed_socket("failed to run RSYNC_CONNECT_PROG", &error))
@@ -377,7 +385,10 @@ impl Shell<'_> {
         let connection = fd::connection(from.into(), to.into()).map_err(|error| failed(&error))?;
         Ok(Line {
             connection,
-            program: Some(Program(child)),
+            program: Some(Program {
+                child,
+                is_shell: true,
+            }),
         })
     }
 
