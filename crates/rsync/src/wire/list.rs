@@ -1,7 +1,7 @@
 //! The lists of a connection, as both ends hold them: sorted, numbered, freed one by one.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -216,16 +216,25 @@ impl DirKind {
     }
 }
 
-/// The table of all directories of a connection with incremental lists, as the receiving side
-/// holds it: each is listed once. A row is freed when its list is begun.
+/// The directories of a connection with incremental lists, as the receiving side holds them: each
+/// is listed once, and forgotten when its list is begun.
 #[derive(Debug, Default)]
-pub(crate) struct Directories(Vec<Option<Arc<FileEntry>>>);
+pub(crate) struct Directories {
+    waiting: HashMap<u32, Arc<FileEntry>>,
+    /// How many have come.
+    count: u32,
+}
 
 impl Directories {
-    /// Adds the directories of a list, the next of the connection.
+    /// Adds the directories of a list, the next of the connection. Dropped duplicates are counted,
+    /// and the root, whose children are in the first list.
     pub(crate) fn add(&mut self, list: &List) {
-        let row = |entry: Option<&FileEntry>| entry.cloned().map(Arc::new);
-        self.0.extend(list.dirs().map(row));
+        for (index, dir) in (self.count..).zip(list.dirs()) {
+            if let Some(dir) = dir.filter(|dir| !dir.path.is_root()) {
+                self.waiting.insert(index, Arc::new(dir.clone()));
+            }
+        }
+        self.count += list.dirs.len() as u32;
     }
 
     /// Takes the directory whose list the peer begins.
@@ -233,10 +242,9 @@ impl Directories {
     /// # Errors
     ///
     /// [`WireError::Protocol`] when there is none of this number, it was a duplicate and dropped,
-    /// or its list was begun before; and for the root, whose children are in the first list.
+    /// it is the root, or its list was begun before.
     pub(crate) fn take(&mut self, index: DirIndex) -> Result<ListDir, WireError> {
-        let row = self.0.get_mut(index.get() as usize);
-        let entry = row.and_then(Option::take).filter(|dir| !dir.path.is_root());
+        let entry = self.waiting.remove(&index.get());
         let entry = entry.ok_or(WireError::Protocol("a list of no directory"))?;
         Ok(ListDir { index, entry })
     }

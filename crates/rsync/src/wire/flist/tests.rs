@@ -874,6 +874,58 @@ fn lists_that_no_peer_may_send_are_refused() {
 }
 
 #[test]
+fn values_that_are_too_much_together_are_refused() {
+    let xattrs = Format {
+        xattrs: true,
+        numeric_ids: true,
+        ..ARCHIVE
+    };
+    // 128 MiB each: four are as much as may be, and their digests are all that is there.
+    let value = |name| format!("02 e8000000 {name}00 {}", "00".repeat(16));
+    let entry = |count: u8| {
+        let values: String = (0..count).map(|n| value(61 + n)).collect();
+        format!("18 01 61 000000 00000000 a4810000 00 {count:02x} {values} 0000")
+    };
+    assert!(decode(xattrs, &hex(&entry(4))).is_ok());
+    assert!(matches!(
+        decode(xattrs, &hex(&entry(5))),
+        Err(WireError::Limit(_))
+    ));
+}
+
+#[test]
+fn what_was_agreed_on_decides_the_fields() {
+    let setup = |protocol, bits| Setup {
+        protocol: ProtocolVersion::new(protocol).unwrap(),
+        compat: CompatFlags::from_bits(bits),
+        checksum: barge_delta::Checksum::Xxh128,
+        list_checksum: barge_delta::Checksum::Sha1,
+        compression: crate::wire::token::Compression::None,
+        seed: 0,
+    };
+    let options = Options {
+        owner: true,
+        xattrs: 2,
+        checksum: true,
+        relative: true,
+        ..Options::default()
+    };
+    let new = |protocol, bits| Format::new(&options, &setup(protocol, bits));
+    let format = new(32, 0x1ff);
+    assert!(format.incremental && format.safe_end && format.varint_flags && format.id0_names);
+    assert!(format.owner && !format.group && format.xattrs && !format.xattr_optim);
+    assert!(format.relative && !format.acls);
+    assert_eq!(format.checksum_len, Some(20));
+    assert_eq!(format.first_index(), index(1));
+    // What rsync 3.1.0 and 3.0.0 agree on.
+    let format = new(31, 0x06);
+    assert!(!format.incremental && format.safe_end && !format.varint_flags && format.xattr_optim);
+    assert_eq!(format.first_index(), index(0));
+    let format = new(30, 0x07);
+    assert!(format.incremental && !format.safe_end && !format.xattr_optim);
+}
+
+#[test]
 fn lists_of_a_directory_have_its_children_only() {
     let dir = ListDir {
         index: DirIndex::new(1).unwrap(),
