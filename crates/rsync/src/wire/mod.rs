@@ -11,6 +11,7 @@ pub mod item;
 pub mod list;
 pub mod mux;
 pub mod ndx;
+pub mod rules;
 pub mod sort;
 pub mod stats;
 pub mod sums;
