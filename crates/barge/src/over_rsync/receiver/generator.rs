@@ -277,6 +277,7 @@ impl Generator {
 
     /// Says that a list or a phase is done.
     fn done(&mut self) -> Result<(), Failure> {
+        self.side.requests.mark();
         let ndx = &mut self.ndx;
         self.side.run.outgoing.data(|out| ndx.put(out, Ndx::Done))?;
         self.unflushed += 1;

@@ -55,9 +55,9 @@ impl Receiving {
                 Came::ListsEnd => self.tell(Told::ListsEnd),
                 Came::Answer(answer) => self.answer(answer)?,
                 Came::Token(_) => return Err(out_of_turn()),
-                Came::ListDone => self.tell(Told::ListDone),
-                Came::RedoDone => self.tell(Told::RedoDone),
-                Came::UpdatesDone => self.tell(Told::UpdatesDone),
+                Came::ListDone => self.answered(Told::ListDone)?,
+                Came::RedoDone => self.answered(Told::RedoDone)?,
+                Came::UpdatesDone => self.answered(Told::UpdatesDone)?,
                 Came::Statistics(statistics) => self.side.statistics(&statistics),
                 Came::DelStats(_) => {}
                 Came::End => {
@@ -66,6 +66,15 @@ impl Receiving {
                 }
             }
         }
+    }
+
+    /// A marker of the sender's, which never comes before the one that it answers.
+    fn answered(&self, told: Told) -> Result<(), Failure> {
+        if !self.side.requests.take_marker() {
+            return Err(WireError::Protocol("the end of what has not ended").into());
+        }
+        self.tell(told);
+        Ok(())
     }
 
     /// Nothing will be answered any more.

@@ -25,6 +25,8 @@ pub(super) struct Requests {
 struct Open {
     by_index: HashMap<FileIndex, Request>,
     over: bool,
+    /// Markers that were sent and are not answered.
+    markers: u32,
 }
 
 /// An item that was sent.
@@ -106,6 +108,19 @@ impl Requests {
             self.room.notify_one();
         }
         request
+    }
+
+    /// A marker is about to be sent.
+    pub(super) fn mark(&self) {
+        self.open().markers += 1;
+    }
+
+    /// Takes the marker that one of the sender's answers; false when none is to be answered.
+    pub(super) fn take_marker(&self) -> bool {
+        let mut open = self.open();
+        let left = open.markers.checked_sub(1);
+        open.markers = left.unwrap_or(0);
+        left.is_some()
     }
 
     /// How many are open.
