@@ -65,6 +65,29 @@ pub struct ModuleBase {
     pub outgoing_chmod: Option<Vec<u8>>,
     /// `ignore nonreadable`: what cannot be read is not listed.
     pub ignores_nonreadable: bool,
+    /// Called when all is in its place and durable, before the client hears of it.
+    pub seal: Option<Seal>,
+}
+
+/// What is done between the last change and the goodbye.
+#[derive(Clone)]
+pub struct Seal(Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+impl Seal {
+    /// An error keeps the client from hearing that all is well.
+    pub fn new(work: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(work))
+    }
+
+    pub(crate) fn close(&self) -> Result<(), Failure> {
+        (self.0)().map_err(|why| Failure::fatal(11, why))
+    }
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal")
+    }
 }
 
 /// How a run ended.

@@ -16,7 +16,7 @@ use barge_rsync::session::{Preferences, Setup};
 use barge_rsync::wire::mux::{FrameHeader, Tag};
 use bytes::{Buf, BytesMut};
 
-use super::agreed::{Base, Ended, ModuleBase};
+use super::agreed::{Base, Ended, ModuleBase, Seal};
 use super::client::text;
 use super::conversation::{Conversation, Deadline};
 use super::glob::{expand, literal};
@@ -94,6 +94,8 @@ pub struct Settled {
     pub root: PathBuf,
     /// The module's own filter rules.
     pub rules: RuleList,
+    /// What is done when a push is through, before the client hears of it.
+    pub seal: Option<Seal>,
 }
 
 /// A daemon, and one client of it.
@@ -492,6 +494,7 @@ impl Daemon<'_> {
             incoming_chmod: module.incoming_chmod,
             outgoing_chmod: module.outgoing_chmod,
             ignores_nonreadable: module.ignores_nonreadable,
+            seal: settled.seal,
         };
         let base = Base::Module(Arc::new(base));
         transfer(conversation, setup, options, base, listener)

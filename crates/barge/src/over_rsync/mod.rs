@@ -39,7 +39,7 @@ mod wild;
 mod sender;
 mod unsafe_link;
 
-pub use agreed::{Ended, ModuleBase};
+pub use agreed::{Ended, ModuleBase, Seal};
 pub use barge_rsync::{options, session};
 pub use client::{Client, Login, Peer, Visit};
 pub use connection::{Connection, Input, Output};

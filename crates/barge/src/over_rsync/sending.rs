@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use barge_fs::Root;
 use barge_types::Side;
 
 use super::options::{self, Delete, FilterOption, Transport, server_args};
@@ -30,6 +31,14 @@ pub async fn send_by_rsync(
     stop: Stop,
 ) -> RunEnd {
     let clock = Clock::start(&monitor);
+    if let Err(error) = Root::open(source) {
+        let what = format!("the source {} cannot be read", source.display());
+        let error = Error::Root {
+            what,
+            source: error,
+        };
+        return clock.refuse(&monitor, error);
+    }
     let mut delay = FIRST_DELAY;
     for attempt in 0.. {
         let end = attempt_to_send(source, module, &options, &route, &monitor, &stop).await;
@@ -121,13 +130,13 @@ async fn attempt_to_send(
     end(&tallying, ended)
 }
 
-fn end(tallying: &Tallying, ended: Ended) -> SessionEnd {
+fn end(tallying: &Tallying, mut ended: Ended) -> SessionEnd {
     let (tally, failures) = tallying.end(&ended);
     SessionEnd {
         tally,
         failures,
         undeleted: u64::from(ended.code == 25),
-        error: ended.failure.map(Error::from),
+        error: tallying.error(&mut ended),
         last_words: false,
     }
 }

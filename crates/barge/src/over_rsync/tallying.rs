@@ -6,7 +6,8 @@ use barge_types::{
     Changes, Class, FAILURES_KEPT, FailedPath, Failure, Outcome, RelPath, Side, Tally,
 };
 
-use super::{Ended, Event, Item, Level, Listener};
+use super::{Ended, Event, Item, Level, Listener, describe_exit};
+use crate::error::Error;
 use crate::monitor::{Monitor, PathEnd};
 
 /// Counts a run's paths, and tells the monitor of them.
@@ -23,6 +24,8 @@ pub(crate) struct Tallying {
 struct State {
     tally: Tally,
     failures: Vec<FailedPath>,
+    /// The last line that was no file's: often why the run ended.
+    last_words: Option<String>,
 }
 
 impl Tallying {
@@ -40,7 +43,9 @@ impl Tallying {
         let mut state = self.state();
         let stats = &ended.stats;
         let listed: u64 = stats.files.iter().sum();
-        let State { tally, failures } = &mut *state;
+        let State {
+            tally, failures, ..
+        } = &mut *state;
         let dealt = tally.created + tally.updated + tally.metadata + tally.linked + tally.failed;
         tally.unchanged = listed.saturating_sub(dealt);
         tally.bytes_listed = stats.total_size;
@@ -53,6 +58,25 @@ impl Tallying {
             tally.failed = 1;
         }
         (*tally, std::mem::take(failures))
+    }
+
+    /// Why the run did not come to its end, in the peer's words where it had the last one.
+    pub(crate) fn error(&self, ended: &mut Ended) -> Option<Error> {
+        let failure = ended.failure.take()?;
+        let (code, text) = (failure.exit_code(), failure.to_string());
+        let text = match (text.is_empty(), self.state().last_words.take()) {
+            (true, Some(words)) => words,
+            (true, None) => describe_exit(code).to_owned(),
+            (false, _) => text,
+        };
+        Some(match code {
+            2 => Error::Version(text),
+            10 | 12 | 30 | 35 => Error::Lost(text),
+            1 | 3 | 4 | 5 => Error::Refused(text),
+            11 => Error::TargetFull(text),
+            19 | 20 => Error::Interrupted(text),
+            _ => Error::Aborted(text),
+        })
     }
 
     fn item(&self, item: &Item<'_>) {
@@ -150,8 +174,9 @@ impl Listener for Tallying {
                 level: Level::Error | Level::Warning,
                 text,
             } => {
-                let text = String::from_utf8_lossy(text);
-                tracing::warn!("{}", text.trim_end().escape_debug());
+                let text = shown(&String::from_utf8_lossy(text));
+                tracing::debug!("{text}");
+                self.state().last_words = Some(text);
             }
             Event::Listed { entries, bytes, .. } => {
                 counters
@@ -163,6 +188,14 @@ impl Listener for Tallying {
             _ => {}
         }
     }
+}
+
+/// A peer's line without what a terminal would obey.
+pub(crate) fn shown(line: &str) -> String {
+    let chars = line.trim_end().chars();
+    chars
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 /// What the item's flags say.

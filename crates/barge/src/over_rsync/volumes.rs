@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use barge_fs::{BeginError, RUN_MARKER, Root, RunLock};
 use barge_types::Side;
 
-use super::agreed::Ended;
+use super::agreed::Seal;
 use super::options::Options;
 use super::session::Preferences;
-use super::tallying::Tallying;
-use super::{Connection, Daemon, Failure, Gate, Listener, Module, Settled};
-use crate::error::Error;
+use super::tallying::{Tallying, shown};
+use super::{Connection, Daemon, Gate, Listener, Module, Settled};
 use crate::filter::{DaemonRules, RuleError, RuleList, RuleSources};
 use crate::monitor::Monitor;
 use crate::run::{Clock, RunEnd, SessionEnd};
@@ -35,7 +34,7 @@ pub(crate) fn serve(
         volumes,
         monitor: Arc::clone(&monitor),
         settled: None,
-        lock: Mutex::default(),
+        lock: Arc::default(),
         run: None,
     };
     let daemon = Daemon {
@@ -45,11 +44,10 @@ pub(crate) fn serve(
         visitor,
         gate: &mut gate,
     };
-    let ended = daemon.serve(connection);
+    let mut ended = daemon.serve(connection);
     let volume = gate.settled.take().map(|(name, _)| name)?;
     let tallying = gate.run.take()?;
     let (tally, failures) = tallying.end(&ended);
-    let finished = gate.finish(&ended);
     monitor
         .counters
         .wire_bytes
@@ -58,7 +56,7 @@ pub(crate) fn serve(
         tally,
         failures,
         undeleted: u64::from(ended.code == 25),
-        error: ended.failure.map(Error::from).or(finished),
+        error: tallying.error(&mut ended),
         last_words: false,
     };
     Some((volume, clock.end(&monitor, end)))
@@ -93,29 +91,16 @@ struct VolumeGate<'a> {
     volumes: &'a Volumes,
     monitor: Arc<Monitor>,
     settled: Option<(String, PathBuf)>,
-    lock: Mutex<Option<(Root, RunLock)>>,
+    /// Of a push, until it is through.
+    lock: Arc<Mutex<Option<RunLock>>>,
     run: Option<Arc<Tallying>>,
 }
 
-impl VolumeGate<'_> {
-    /// Makes a push durable and lets the volume go.
-    fn finish(&self, ended: &Ended) -> Option<Error> {
-        let lock = self
-            .lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let (root, lock) = lock?;
-        let synced = root.sync();
-        if ended.failure.is_some() {
-            // Another run is to find that this one did not come to its end.
-            return None;
-        }
-        synced
-            .and_then(|()| lock.finish())
-            .err()
-            .map(Error::NotDurable)
-    }
+/// Lets the volume of a push go.
+fn release(lock: &Mutex<Option<RunLock>>) -> Result<(), String> {
+    let lock = lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let released = lock.map_or(Ok(()), RunLock::finish);
+    released.map_err(|error| format!("the run could not be ended in the volume: {error}"))
 }
 
 impl Gate for VolumeGate<'_> {
@@ -148,6 +133,10 @@ impl Gate for VolumeGate<'_> {
         Ok(Settled {
             root: path.clone(),
             rules: own_rules().map_err(|error| error.text)?,
+            seal: Some({
+                let lock = Arc::clone(&self.lock);
+                Seal::new(move || release(&lock))
+            }),
         })
     }
 
@@ -166,7 +155,7 @@ impl Gate for VolumeGate<'_> {
                 (3, format!("the volume {name:?} cannot be written: {error}"))
             }
         })?;
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some((root, lock));
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
         Ok(())
     }
 
@@ -182,23 +171,6 @@ impl Gate for VolumeGate<'_> {
     }
 
     fn log(&mut self, line: &str) {
-        tracing::info!("{}", line.escape_debug());
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        let text = match failure.to_string() {
-            text if text.is_empty() => super::describe_exit(failure.exit_code()).to_owned(),
-            text => text,
-        };
-        match failure.exit_code() {
-            2 => Self::Version(text),
-            10 | 12 | 30 | 35 => Self::Lost(text),
-            1 | 3 | 4 | 5 => Self::Refused(text),
-            11 => Self::TargetFull(text),
-            19 | 20 => Self::Interrupted(text),
-            _ => Self::Aborted(text),
-        }
+        tracing::info!("{}", shown(line));
     }
 }

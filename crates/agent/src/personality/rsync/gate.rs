@@ -283,7 +283,11 @@ impl Gate for Door {
             path: path.into(),
             user: user.to_owned(),
         });
-        Ok(Settled { root, rules })
+        Ok(Settled {
+            root,
+            rules,
+            seal: None,
+        })
     }
 
     fn listener(&mut self, options: &Options) -> Arc<dyn Listener> {

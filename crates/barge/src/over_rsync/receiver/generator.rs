@@ -232,6 +232,7 @@ impl Generator {
         }
         self.lists.clear();
         self.make_durable();
+        self.side.seal()?;
         self.done()?;
         self.side.run.outgoing.flush()
     }

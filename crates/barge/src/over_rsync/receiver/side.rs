@@ -21,7 +21,7 @@ use super::requests::{Request, Requests};
 use super::texts::{self, Who};
 use crate::over_rsync::agreed::Base;
 use crate::over_rsync::run::Run;
-use crate::over_rsync::{Event, Item, ItemSide, Level, RunStats};
+use crate::over_rsync::{Event, Failure, Item, ItemSide, Level, RunStats, Seal};
 
 /// One receiving side.
 pub(super) struct Side {
@@ -120,6 +120,14 @@ impl Tally {
 }
 
 impl Side {
+    /// All is in its place: what a daemon wants to do before the peer hears of it.
+    pub(super) fn seal(&self) -> Result<(), Failure> {
+        match &self.base {
+            Base::Module(module) => module.seal.as_ref().map_or(Ok(()), Seal::close),
+            Base::Working => Ok(()),
+        }
+    }
+
     /// The root of the transfer.
     pub(super) fn target(&self) -> &Target {
         self.target
