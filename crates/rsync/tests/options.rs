@@ -10,6 +10,8 @@ mod about;
 mod capture;
 #[path = "options/daemon.rs"]
 mod daemon;
+#[path = "options/hostile.rs"]
+mod hostile;
 #[path = "options/names.rs"]
 mod names;
 #[path = "options/refusals.rs"]

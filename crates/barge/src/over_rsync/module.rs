@@ -2,7 +2,7 @@
 //!
 //! Source: rsyncd.conf(5), and rsync 3.5.0 as it behaves.
 
-use barge_rsync::options::{Info, Options};
+use barge_rsync::options::Options;
 use barge_rsync::session::auth::Digest;
 
 use super::wild::wild;
@@ -109,7 +109,7 @@ impl Module {
         if options.verbose > self.max_verbosity {
             options.verbose = self.max_verbosity;
         }
-        options.info = least(options.info, allowed_info(self.max_verbosity));
+        options.info = options.info.at_most(self.max_verbosity);
         options.ignore_errors |= self.ignores_errors;
         options.munge_links |= self.munges_links;
         options.fake_super |= self.fake_super;
@@ -123,44 +123,6 @@ impl Module {
         if self.compresses_nothing && options.sender {
             options.skip_compress = Some(b"*".to_vec());
         }
-    }
-}
-
-/// The levels that so many `-v` stand for (`rsync --info=help`).
-fn allowed_info(verbosity: u8) -> Info {
-    let (one, two) = (u8::from(verbosity >= 1), u8::from(verbosity >= 2));
-    Info {
-        backup: two,
-        copy: one,
-        del: one,
-        flist: one + two,
-        misc: one + two,
-        mount: two,
-        name: one + two,
-        nonreg: 1,
-        progress: one,
-        remove: two,
-        skip: two,
-        stats: one + two,
-        symsafe: one,
-    }
-}
-
-fn least(a: Info, b: Info) -> Info {
-    Info {
-        backup: a.backup.min(b.backup),
-        copy: a.copy.min(b.copy),
-        del: a.del.min(b.del),
-        flist: a.flist.min(b.flist),
-        misc: a.misc.min(b.misc),
-        mount: a.mount.min(b.mount),
-        name: a.name.min(b.name),
-        nonreg: a.nonreg.min(b.nonreg),
-        progress: a.progress.min(b.progress),
-        remove: a.remove.min(b.remove),
-        skip: a.skip.min(b.skip),
-        stats: a.stats.min(b.stats),
-        symsafe: a.symsafe.min(b.symsafe),
     }
 }
 

@@ -24,12 +24,6 @@ pub struct Environment {
     pub max_alloc: Option<OsString>,
     /// `RSYNC_PARTIAL_DIR`.
     pub partial_dir: Option<OsString>,
-    /// `RSYNC_CHECKSUM_LIST`.
-    pub checksum_list: Option<OsString>,
-    /// `RSYNC_COMPRESS_LIST`.
-    pub compress_list: Option<OsString>,
-    /// `RSYNC_RSH`.
-    pub rsh: Option<OsString>,
 }
 
 impl Environment {
@@ -41,9 +35,6 @@ impl Environment {
             iconv: get("RSYNC_ICONV"),
             max_alloc: get("RSYNC_MAX_ALLOC"),
             partial_dir: get("RSYNC_PARTIAL_DIR"),
-            checksum_list: get("RSYNC_CHECKSUM_LIST"),
-            compress_list: get("RSYNC_COMPRESS_LIST"),
-            rsh: get("RSYNC_RSH"),
         }
     }
 }

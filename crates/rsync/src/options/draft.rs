@@ -181,7 +181,7 @@ impl Draft {
             self.refuse_fake_attributes(),
         ];
         self.resolve_output();
-        self.resolve_rsh(environment);
+        self.resolve_rsh();
         self.options.typed = self.typed.clone();
         results.into_iter().collect()
     }
@@ -488,10 +488,10 @@ impl Draft {
     }
 
     /// `-e` is a remote shell on a client; a server's says what its client understands.
-    fn resolve_rsh(&mut self, environment: &Environment) {
+    fn resolve_rsh(&mut self) {
         let given = self.rsh.clone();
         if !self.options.server {
-            self.options.rsh = given.map(OsString::from_vec).or(environment.rsh.clone());
+            self.options.rsh = given.map(OsString::from_vec);
             return;
         }
         let text = given.unwrap_or_default();

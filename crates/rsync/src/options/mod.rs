@@ -260,7 +260,7 @@ pub struct Options {
     pub stderr: Option<String>,
 
     // How the peer is reached.
-    /// `-e`, or `RSYNC_RSH`.
+    /// `-e`.
     pub rsh: Option<OsString>,
     /// `--rsync-path`.
     pub rsync_path: Option<OsString>,

@@ -40,11 +40,7 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
     if let Err(error) = interrupt::catch() {
         return end(&Failed::call(14, "rsync: signals", &error), "client");
     }
-    let environment = Environment {
-        // It does not make a daemon's connection go through a shell, as `--rsh` does.
-        rsh: None,
-        ..Environment::read(|name| std::env::var_os(name))
-    };
+    let environment = Environment::read(|name| std::env::var_os(name));
     match options::parse(&args, &environment) {
         Ok(Command::Client(options)) => client::run(*options),
         Ok(Command::Server(options)) => server::run(*options, args),
