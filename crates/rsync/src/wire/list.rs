@@ -41,14 +41,14 @@ impl List {
     /// A list to send, of entries in the order in which they were sent. Nothing is dropped: the
     /// receiving side may ask for any of two equal ones.
     pub fn to_send(start: FileIndex, dir: Option<ListDir>, mut entries: Vec<FileEntry>) -> Self {
-        entries.sort_by(sort::compare);
+        sort::sort(&mut entries);
         Self::sorted(start, dir, entries)
     }
 
     /// A list that was received, of entries in the order in which they came. Of two with one
     /// path, one is dropped.
     pub fn received(start: FileIndex, dir: Option<ListDir>, mut entries: Vec<FileEntry>) -> Self {
-        entries.sort_by(sort::compare);
+        sort::sort(&mut entries);
         let mut list = Self::sorted(start, dir, entries);
         list.drop_duplicates();
         list

@@ -14,6 +14,58 @@ pub fn compare(a: &FileEntry, b: &FileEntry) -> Ordering {
     compare_paths(&a.path, a.is_dir(), &b.path, b.is_dir())
 }
 
+/// Puts entries in order; equal ones stay as they are.
+pub(super) fn sort(entries: &mut [FileEntry]) {
+    let dir = entries.first().and_then(|first| first.path.dir().cloned());
+    let is_in_dir = |entry: &FileEntry| is_same_dir(entry.path.dir(), dir.as_ref());
+    let are_in_dir = entries.iter().all(is_in_dir);
+    let key = |(at, entry): (usize, &FileEntry)| (beginning(entry, are_in_dir), at);
+    let mut order: Vec<_> = entries.iter().enumerate().map(key).collect();
+    order.sort_unstable_by(|(a, a_at), (b, b_at)| {
+        let order = a.cmp(b);
+        let order = order.then_with(|| compare(&entries[*a_at], &entries[*b_at]));
+        order.then(a_at.cmp(b_at))
+    });
+    permute(entries, order.into_iter().map(|(_, at)| at).collect());
+}
+
+/// The beginning of a string of bytes whose order is that of the entries: a path with a byte in
+/// front of each name that says what it is of, and a slash behind each directory. What begins
+/// alike is compared in full. Without the directory where all entries are in the same.
+fn beginning(entry: &FileEntry, without_dir: bool) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut room = bytes.iter_mut();
+    let mut put = |part: &[u8]| {
+        // The part first: a zip that ends takes one more of what it asks first.
+        let pairs = part.iter().zip(room.by_ref());
+        pairs.for_each(|(part, byte)| *byte = *part);
+    };
+    let mut put_part = |part| match part {
+        Part::End => (),
+        Part::Item(name) => [&[1], name].into_iter().for_each(&mut put),
+        Part::Dir(name) => [&[2], name, b"/"].into_iter().for_each(&mut put),
+    };
+    match without_dir {
+        true => put_part(part(&entry.path, entry.is_dir())),
+        false => parts(&entry.path, entry.is_dir()).for_each(put_part),
+    }
+    bytes
+}
+
+/// Puts at each place what is at the place that `from` has there.
+fn permute(entries: &mut [FileEntry], mut from: Vec<usize>) {
+    for start in 0..from.len() {
+        let mut at = start;
+        while from[at] != start {
+            let next = from[at];
+            entries.swap(at, next);
+            from[at] = at;
+            at = next;
+        }
+        from[at] = at;
+    }
+}
+
 /// The order of two paths, each with whether it is a directory's.
 pub(super) fn compare_paths(
     a: &WirePath,
@@ -128,6 +180,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn beginnings_are_in_the_order_of_what_begins_so() {
+        for (begins, without_dir, bytes) in [
+            (("a", true), true, &b"\x02a/"[..]),
+            (("d/a-b", false), false, b"\x02d/\x01a-b"),
+            (("d/a-b", false), true, b"\x01a-b"),
+            ((".", true), false, b""),
+            (("0123456789abcdefg", true), false, b"\x020123456789abcde"),
+        ] {
+            let beginning = beginning(&entry(begins), without_dir);
+            assert_eq!(beginning[..bytes.len()], *bytes, "{begins:?}");
+            assert!(beginning[bytes.len()..].iter().all(|&byte| byte == 0));
+        }
+    }
+
     /// The rule as the protocol's description states it, byte by byte with two classes.
     fn reference(a: &FileEntry, b: &FileEntry) -> Ordering {
         let key = |entry: &FileEntry| -> Vec<u16> {
@@ -151,6 +218,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sorting_puts_entries_in_order_and_leaves_equal_ones(
+            names in prop::collection::vec(("[ab.0-]{1,20}|(d/)?d/[ab]{1,2}", any::<bool>()), 0..40),
+            in_one_dir: bool,
+        ) {
+            let path = |name: &str| match in_one_dir {
+                true => format!("one/{}", name.replace('/', "-")),
+                false => name.to_owned(),
+            };
+            let mut sorted: Vec<_> = names.iter().map(|(name, is_dir)| entry((&path(name), *is_dir))).collect();
+            (0..).zip(&mut sorted).for_each(|(at, entry)| entry.tag = at);
+            let mut expected = sorted.clone();
+            expected.sort_by(compare);
+            sort(&mut sorted);
+            prop_assert_eq!(sorted, expected);
+        }
+
         #[test]
         fn order_is_that_of_keys_with_a_class_before_each_name(
             a in "[ab.0-]{1,3}(/[ab.0-]{1,2}){0,3}", a_is_dir: bool,
