@@ -16,8 +16,16 @@ pub(super) struct Pattern {
     slash_after_dirs: bool,
     /// It is matched against the path with a slash in front; else against the name.
     whole_path: bool,
-    /// `None` where no name can match.
-    tokens: Option<Vec<Token>>,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug)]
+enum Shape {
+    /// No name can match.
+    Nothing,
+    /// It has no wildcard.
+    Literal(Box<[u8]>),
+    Tokens(Box<[Token]>),
 }
 
 impl Pattern {
@@ -29,11 +37,15 @@ impl Pattern {
         };
         let whole_path = text.contains(&b'/') || has_double_star(text);
         let read = if whole_path { path_tokens } else { tokens };
+        let shape = match has_wildcard(text) {
+            false => Shape::Literal(text.into()),
+            true => read(text).map_or(Shape::Nothing, |tokens| Shape::Tokens(tokens.into())),
+        };
         Self {
             only_dirs,
             slash_after_dirs: text.ends_with(b"***"),
             whole_path,
-            tokens: read(text),
+            shape,
         }
     }
 
@@ -41,8 +53,12 @@ impl Pattern {
     ///
     /// The time it takes grows with the bytes of the path times those of the pattern at most.
     pub(super) fn matches(&self, dir: &[u8], name: &[u8], is_dir: bool) -> bool {
-        let Some(tokens) = &self.tokens else {
-            return false;
+        let tokens = match &self.shape {
+            Shape::Nothing => return false,
+            Shape::Literal(_) if self.only_dirs && !is_dir => return false,
+            Shape::Literal(text) if self.whole_path => return is_path(text, dir, name),
+            Shape::Literal(text) => return **text == *name,
+            Shape::Tokens(tokens) => tokens,
         };
         let slash_after = is_dir && self.slash_after_dirs;
         let after: &[u8] = if slash_after { b"/" } else { b"" };
@@ -58,6 +74,23 @@ impl Pattern {
         let path = [before, dir, b"/", name, after];
         matches(tokens, path.into_iter().flatten().copied())
     }
+}
+
+/// Whether `text` is the path with a slash in front, or else a tail of it that begins at a name.
+fn is_path(text: &[u8], dir: &[u8], name: &[u8]) -> bool {
+    let before: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+    let path = [before, dir, b"/", name].into_iter().rev();
+    let mut path = path.flat_map(|piece| piece.iter().rev());
+    let more = if text.starts_with(b"/") {
+        None
+    } else {
+        Some(&b'/')
+    };
+    text.iter().rev().all(|byte| path.next() == Some(byte)) && path.next() == more
+}
+
+fn has_wildcard(pattern: &[u8]) -> bool {
+    pattern.iter().any(|byte| b"*?[".contains(byte))
 }
 
 /// The tokens of a pattern that is matched against a whole path with a slash in front.
@@ -112,11 +145,8 @@ impl Token {
     }
 }
 
-/// Reads a pattern; `None` where no name can match. No two tokens in a row repeat.
+/// Reads a pattern with a wildcard; `None` where no name can match. No two tokens in a row repeat.
 fn tokens(pattern: &[u8]) -> Option<Vec<Token>> {
-    if !pattern.iter().any(|b| b"*?[".contains(b)) {
-        return Some(pattern.iter().map(|&b| Token::Byte(b)).collect());
-    }
     let mut tokens = Vec::new();
     let mut rest = pattern;
     while let [first, tail @ ..] = rest {
