@@ -289,6 +289,11 @@ impl Generator {
     fn walk(&mut self, at: usize) -> Result<(), Failure> {
         let list = Arc::clone(&self.lists[at].list);
         let start = list.start();
+        if self.side.options.list_only {
+            self.show(&list);
+            self.open_list(start).expect("a list that is walked is open").walked = true;
+            return Ok(());
+        }
         let incremental = self.side.run.setup.is_incremental();
         if incremental && let Some(parent) = list.parent() {
             let index = FileIndex::new(start.get() - 1).expect("indexes begin at 1");
@@ -313,6 +318,17 @@ impl Generator {
         let open = self.open_list(start);
         open.expect("a list that is walked is open").walked = true;
         Ok(())
+    }
+
+    /// Tells of the entries of a list; in pieces, of a directory with its own list.
+    fn show(&self, list: &List) {
+        let in_pieces = self.side.run.setup.is_incremental();
+        if in_pieces {
+            list.parent().into_iter().for_each(|dir| self.side.show(dir));
+        }
+        let entries = list.entries().map(|(_, entry)| entry);
+        let shown = entries.filter(|entry| !in_pieces || !entry.is_dir());
+        shown.for_each(|entry| self.side.show(entry));
     }
 
     /// Between two entries: hears what there is to hear, and sees that the sender has work.

@@ -51,7 +51,7 @@ use super::{Event, Failure, RunStats};
 pub(super) fn receive(agreed: Agreed) -> Ended {
     let Agreed {
         setup,
-        options,
+        mut options,
         connection,
         moved,
         listener,
@@ -59,6 +59,8 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         base,
         mut paths,
     } = agreed;
+    // A listing changes nothing.
+    options.dry_run |= options.list_only;
     let activity = Arc::new(Activity::new(options.timeout));
     let rate = options.bwlimit.and_then(ByteRate::new);
     let outgoing = Outgoing::new(connection.output, Arc::clone(&activity), rate, moved.sent);

@@ -228,6 +228,26 @@ impl Side {
         }));
     }
 
+    /// Tells of an entry that is listed and not dealt with.
+    pub(super) fn show(&self, entry: &FileEntry) {
+        let name = entry.path.to_vec();
+        self.run.tell(Event::Entry(Item {
+            name: &name,
+            full_name: &name,
+            mode: entry.mode,
+            size: entry.len,
+            mtime: (entry.mtime.secs(), entry.mtime.nanos()),
+            uid: entry.uid,
+            gid: self.options.group.then_some(entry.gid),
+            link: entry.extra().link.as_deref(),
+            hard_link: None,
+            iflags: 0,
+            side: ItemSide::Received,
+            bytes: (0, 0),
+            checksum: None,
+        }));
+    }
+
     /// What a sending server tells at the end, in its client's terms.
     pub(super) fn statistics(&self, statistics: &Statistics) {
         self.tally.with(|stats| {
