@@ -137,7 +137,7 @@ impl Run<'_> {
             ];
             words.extend(ids.map(OsString::from));
         }
-        words.extend(["timeout", "--kill-after=1", "20"].map(OsString::from));
+        words.extend(["timeout", "--kill-after=1", "10"].map(OsString::from));
         words.extend(self.cast.client.words());
         words.extend(self.arguments());
         let output = Command::new(&words[0])

@@ -50,6 +50,11 @@ static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
         (r"at \S+\(\d+\) \[(\w+)=[\d.]+\]", b"at # [$1=#]"),
         // Time and process in front of a log's line.
         (r"(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] ", b"# [#] "),
+        // Also decided by frames.
+        (
+            r"connection unexpectedly closed \(\d+ bytes",
+            b"connection unexpectedly closed (# bytes",
+        ),
         // The random end of a temporary name.
         (r#"("[^"\n]*\.[^"/\n]*)\.[A-Za-z0-9]{6}""#, b"$1.XXXXXX\""),
         // Of two stock rsyncs joined by a socket pair, one sees the other's early end so.

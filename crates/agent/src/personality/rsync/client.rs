@@ -10,10 +10,10 @@ use barge::over_rsync::options::{Options, ServerArgs, Transport, server_args};
 use barge::over_rsync::{self, Client, Ended, Event, Failure, Level, Listener, Peer, Visit};
 
 use super::failed::Failed;
-use super::output::{Log, Output, RunLog, Screen};
+use super::output::{Log, Logging, Output, RunLog, Screen};
 use super::place::{Host, Journey, Remote, Way};
 use super::transport::{self, Line, Shell};
-use super::{end, fd, interrupt, password, preferences, rules, server};
+use super::{end, fd, interrupt, password, preferences, rules};
 
 /// Does a run, and gives its exit code.
 pub(super) fn run(options: Options) -> u8 {
@@ -54,7 +54,7 @@ impl Run {
                     let path = path.display();
                     Failed::call(11, format!("rsync: failed to open log-file {path}"), &error)
                 })?;
-                Some(RunLog::new(log, server::logging(&options, local)))
+                Some(RunLog::new(log, Logging::new(&options, local)))
             }
         };
         let output = Output::new(&options, local, Screen::new(), log);

@@ -309,15 +309,7 @@ impl Gate for Door {
         };
         let run = Arc::new(RunLog::new(
             log,
-            Logging {
-                names: format.is_none() && options.verbose > 0,
-                format,
-                sender: options.sender,
-                unchanged: options.itemize > 1 || options.info.name > 1,
-                times: options.times,
-                local: false,
-                visit,
-            },
+            Logging::of_daemon(options, format.as_deref(), visit),
         ));
         self.run = Some(Arc::clone(&run));
         run

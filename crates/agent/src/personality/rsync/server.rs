@@ -64,23 +64,10 @@ fn log(options: &Options) -> Result<Option<Arc<RunLog>>, Failed> {
             &error,
         )
     })?;
-    Ok(Some(Arc::new(RunLog::new(log, logging(options, false)))))
-}
-
-/// What `--log-file` and `--log-file-format` say of what is logged.
-pub(super) fn logging(options: &Options, local: bool) -> Logging {
-    Logging {
-        format: options
-            .log_file_format
-            .clone()
-            .or_else(|| Some(DEFAULT_FORMAT.to_vec())),
-        sender: options.sender,
-        names: false,
-        unchanged: options.itemize > 1 || options.info.name > 1,
-        times: options.times,
-        local,
-        visit: None,
-    }
+    Ok(Some(Arc::new(RunLog::new(
+        log,
+        Logging::new(options, false),
+    ))))
 }
 
 /// Hears and says nothing: a server's words go to its client.
@@ -89,6 +76,3 @@ struct Silent;
 impl Listener for Silent {
     fn event(&self, _event: Event<'_>) {}
 }
-
-/// rsync(1), `--log-file-format`.
-const DEFAULT_FORMAT: &[u8] = b"%i %n%L";

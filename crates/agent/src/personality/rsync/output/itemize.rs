@@ -98,6 +98,12 @@ pub(super) fn is_significant(iflags: u16) -> bool {
     iflags & !(flag::BASIS | flag::XNAME | flag::LOCAL) != 0
 }
 
+/// Whether something significant is more than an attribute of what is no directory.
+pub(super) fn is_touched(item: &Item<'_>) -> bool {
+    let is_dir = item.mode & super::KIND == super::DIRECTORY;
+    is_dir || item.iflags & (flag::TRANSFER | flag::LOCAL) != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

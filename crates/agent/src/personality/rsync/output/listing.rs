@@ -46,10 +46,10 @@ impl Listing {
         }
     }
 
-    /// What is shown of how far it is.
-    pub(super) fn listed(&mut self, screen: &mut Screen, lists: &Lists) {
+    /// Shows how far it is; the line that ends it, once, is for the log, too.
+    pub(super) fn listed(&mut self, screen: &mut Screen, lists: &Lists) -> Option<String> {
         if self.incremental || self.done || self.level == 0 {
-            return;
+            return None;
         }
         let looked_for = u64::from(!self.sender);
         while self.level >= 2 && self.next < lists.entries + looked_for {
@@ -60,14 +60,17 @@ impl Listing {
             screen.unfinished(&format!(" {} files...\r", self.next));
             self.next += EVERY;
         }
-        if lists.complete {
-            self.done = true;
-            screen.finish(&match (self.level, lists.entries) {
-                (1, _) => "done\n".to_owned(),
-                (_, 1) => "1 file to consider\n".to_owned(),
-                (_, entries) => format!("{entries} files to consider\n"),
-            });
+        if !lists.complete {
+            return None;
         }
+        self.done = true;
+        let end = match (self.level, lists.entries) {
+            (1, _) => "done\n".to_owned(),
+            (_, 1) => "1 file to consider\n".to_owned(),
+            (_, entries) => format!("{entries} files to consider\n"),
+        };
+        screen.finish(&end);
+        Some(end)
     }
 }
 

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use barge::over_rsync::options::Options;
 use barge::over_rsync::{Event, Item, Listener, RunStats};
 
 use super::clock::{Clock, System, local_time};
 use super::escape::{HighBytes, escape};
 use super::format::{Facts, Format, Subject, Visit, short_name};
-use super::itemize::{flag, is_significant};
+use super::itemize::{flag, is_significant, is_touched};
 use super::stats;
 
 /// A file of lines with time and process in front of each. Clones write to the same file.
@@ -57,50 +58,88 @@ impl Log {
 /// What one run puts into a log.
 pub(crate) struct RunLog {
     log: Log,
-    /// For entries that were dealt with.
-    format: Option<Format>,
-    sender: bool,
-    /// A daemon names what its client asked to hear of (`-v`) and the format says nothing of.
-    names: bool,
-    unchanged: bool,
-    times: bool,
-    local: bool,
-    visit: Option<Visit>,
+    logging: Logging,
     checksum_len: Mutex<usize>,
 }
 
-/// What is logged of a run.
+/// What is logged of a run, and how.
 pub(crate) struct Logging {
-    /// `--log-file-format`, `log format`; empty or absent: entries are not logged.
-    pub(crate) format: Option<Vec<u8>>,
+    /// For entries that were dealt with; without one they are not logged.
+    format: Option<Format>,
     /// This side sends.
-    pub(crate) sender: bool,
-    /// `-v`, where a client of a daemon gave it and no format of its own.
-    pub(crate) names: bool,
-    /// Entries that need nothing, too (`-ii`, `-vv`).
-    pub(crate) unchanged: bool,
-    /// Times of modification are kept.
-    pub(crate) times: bool,
+    sender: bool,
+    /// A server logs what it transfers, a client what it names.
+    server: bool,
+    /// Its client asked it for names (`-v`), and nothing else says them.
+    names: bool,
+    /// Attributes that were set, too.
+    itemizing: bool,
+    /// Entries that need nothing, too.
+    unchanged: bool,
+    times: bool,
     /// A copy within one machine.
-    pub(crate) local: bool,
-    /// On a daemon, who came and where to.
-    pub(crate) visit: Option<Visit>,
+    local: bool,
+    visit: Option<Visit>,
+}
+
+impl Logging {
+    /// What `--log-file-format` says, or the default.
+    pub(crate) fn new(options: &Options, local: bool) -> Self {
+        let format = options.log_file_format.as_deref().unwrap_or(b"%i %n%L");
+        Self::with_format(options, Some(format), local, None)
+    }
+
+    /// What a daemon logs for a visitor: entries with `format`, when it logs transfers.
+    pub(crate) fn of_daemon(
+        options: &Options,
+        format: Option<&[u8]>,
+        visit: Option<Visit>,
+    ) -> Self {
+        Self::with_format(options, format, false, visit)
+    }
+
+    fn with_format(
+        options: &Options,
+        format: Option<&[u8]>,
+        local: bool,
+        visit: Option<Visit>,
+    ) -> Self {
+        let format = format.filter(|text| !text.is_empty()).map(Format::new);
+        let has = |format: Option<&Format>| format.is_some_and(|format| format.has(b"i"));
+        let asked = options.out_format.as_deref().map(Format::new);
+        let server = options.server || visit.is_some();
+        let itemizing =
+            options.itemize > 0 || has(asked.as_ref()) || server && has(format.as_ref());
+        Self {
+            sender: options.sender,
+            server,
+            names: server && options.verbose > 0 && !itemizing,
+            itemizing,
+            unchanged: itemizing && (options.itemize > 1 || options.info.name > 1),
+            times: options.times,
+            local,
+            visit,
+            format,
+        }
+    }
+
+    fn wants(&self, item: &Item<'_>) -> bool {
+        let significant = is_significant(item.iflags);
+        let transferred = item.iflags & flag::TRANSFER != 0;
+        self.unchanged
+            || transferred
+            || significant && (self.itemizing || !self.server && is_touched(item))
+    }
 }
 
 impl RunLog {
     /// Logs a run to `log`.
     pub(crate) fn new(log: Log, logging: Logging) -> Self {
-        let format = logging.format.filter(|text| !text.is_empty());
+        let checksum_len = Mutex::new(0);
         Self {
             log,
-            format: format.map(|text| Format::new(&text)),
-            sender: logging.sender,
-            names: logging.names,
-            unchanged: logging.unchanged,
-            times: logging.times,
-            local: logging.local,
-            visit: logging.visit,
-            checksum_len: Mutex::new(0),
+            logging,
+            checksum_len,
         }
     }
 
@@ -115,22 +154,20 @@ impl RunLog {
     }
 
     fn item(&self, item: &Item<'_>) {
-        let itemizing = self.format.as_ref().is_some_and(|format| format.has(b"i"));
-        let wanted = match itemizing {
-            true => self.unchanged || is_significant(item.iflags),
-            false => item.iflags & flag::TRANSFER != 0,
-        };
-        if let Some(format) = self.format.as_ref().filter(|_| wanted) {
-            self.log
-                .write(&format.line(&Subject::Item(item), &self.facts()));
-        } else if self.names && !itemizing && is_significant(item.iflags) {
-            let arrow = Format::new(b"%n%L").line(&Subject::Item(item), &self.facts());
-            self.log.write(&arrow);
+        let subject = Subject::Item(item);
+        let format = self.logging.format.as_ref();
+        if let Some(format) = format.filter(|_| self.logging.wants(item)) {
+            self.log.write(&format.line(&subject, &self.facts()));
+        } else if self.logging.names && is_significant(item.iflags) && is_touched(item) {
+            let name = Format::new(b"%n%L").line(&subject, &self.facts());
+            self.log.write(&name);
         }
     }
 
     fn deleted(&self, name: &[u8], mode: u32) {
-        let Some(format) = &self.format else { return };
+        let Some(format) = &self.logging.format else {
+            return;
+        };
         let line = match format.has(b"io") {
             true => format.line(&Subject::Deleted { name, mode }, &self.facts()),
             false => [b"deleting ", short_name(name, mode).as_slice()].concat(),
@@ -140,10 +177,10 @@ impl RunLog {
 
     fn facts(&self) -> Facts<'_> {
         Facts {
-            visit: self.visit.as_ref(),
+            visit: self.logging.visit.as_ref(),
             now: self.log.clock.now(),
-            local: self.local,
-            times: self.times,
+            local: self.logging.local,
+            times: self.logging.times,
             checksum_len: *self
                 .checksum_len
                 .lock()
@@ -163,7 +200,7 @@ impl Listener for RunLog {
                     .checksum_len
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = checksum_len;
-                self.log.write(match self.sender {
+                self.log.write(match self.logging.sender {
                     true => b"building file list",
                     false => b"receiving file list",
                 });

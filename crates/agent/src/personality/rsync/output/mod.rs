@@ -19,15 +19,16 @@ mod screen;
 mod stats;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use barge::over_rsync::options::Options;
-use barge::over_rsync::{Event, Item, Level, Listener, RunStats};
+use barge::over_rsync::{Event, Item, Level, Listener, Position, RunStats};
 
 use self::clock::{Clock, System};
 use self::escape::{HighBytes, escape};
 pub(crate) use self::format::Visit;
 use self::format::{Facts, Format, Subject, short_name};
-use self::itemize::{flag, is_significant};
+use self::itemize::{flag, is_significant, is_touched};
 use self::listing::Listing;
 pub(crate) use self::log::{Log, Logging, RunLog};
 use self::progress::{Lists, Progress, Scope};
@@ -96,7 +97,7 @@ impl Output {
         let scope = scope.filter(|_| !options.quiet);
         let shown = Shown {
             screen,
-            listing: Listing::new(options.info.flist, options.sender),
+            listing: Listing::new(level_of_list(options), options.sender),
             progress: scope.map(|scope| Progress::new(scope, options.human_readable)),
             progress_level: options.info.progress,
             lists: Lists::default(),
@@ -266,11 +267,8 @@ impl Style {
 
     /// Whether an entry that was dealt with is printed.
     fn shows(&self, item: &Item<'_>) -> bool {
-        let flags = item.iflags;
-        let touched = flags & (flag::TRANSFER | flag::LOCAL) != 0
-            || item.mode & KIND == DIRECTORY
-            || self.itemizing;
-        !self.quiet && self.names > 0 && (self.unchanged || is_significant(flags) && touched)
+        let significant = is_significant(item.iflags) && (self.itemizing || is_touched(item));
+        !self.quiet && self.names > 0 && (self.unchanged || significant)
     }
 }
 
@@ -299,40 +297,23 @@ impl Output {
                 self.print(&mut self.shown(), &line);
             }
             Event::Deleted { name, mode } => self.deleted(name, *mode),
-            _ => self
-                .shown()
-                .follow(event, self.clock.elapsed(), self.style.quiet),
-        }
-    }
-}
-
-impl Shown {
-    /// Lists and progress.
-    fn follow(&mut self, event: &Event<'_>, now: std::time::Duration, quiet: bool) {
-        match event {
             Event::ListBegins {
                 incremental,
                 checksum_len,
             } => {
-                self.checksum_len = *checksum_len;
-                if !quiet {
-                    self.listing.begins(&mut self.screen, *incremental);
-                }
+                let shown = &mut *self.shown();
+                shown.checksum_len = *checksum_len;
+                shown.listing.begins(&mut shown.screen, *incremental);
             }
             Event::Listed {
                 entries,
                 bytes,
                 complete,
-            } => {
-                self.lists = Lists {
-                    entries: *entries,
-                    bytes: *bytes,
-                    complete: *complete,
-                };
-                if !quiet {
-                    self.listing.listed(&mut self.screen, &self.lists);
-                }
-            }
+            } => self.listed(Lists {
+                entries: *entries,
+                bytes: *bytes,
+                complete: *complete,
+            }),
             Event::Progress {
                 offset,
                 size,
@@ -340,36 +321,54 @@ impl Shown {
                 at,
                 ..
             } => {
-                let Some(progress) = &mut self.progress else {
-                    return;
-                };
-                match (last, progress.scope()) {
-                    (false, _) => {
-                        let line = progress.moved(now, (*offset, *size), at, &self.lists);
-                        if let Some(line) = line {
-                            self.screen.unfinished(&line);
-                        }
-                    }
-                    (true, Scope::File) => {
-                        let line = progress.ended(now, *size, at, &self.lists);
-                        self.screen.finish(&(line + "\n"));
-                    }
-                    (true, Scope::Run) => {
-                        let line = progress.ended(now, *size, at, &self.lists);
-                        self.screen.unfinished(&line);
-                    }
-                }
+                let now = self.clock.elapsed();
+                let of = (*offset, *size);
+                self.shown().moved(now, of, *last, at);
             }
-            Event::Settled(at) => {
-                if let Some(progress) = &mut self.progress
-                    && progress.scope() == Scope::Run
-                {
-                    let line = progress.settled(now, at, &self.lists);
-                    self.screen.unfinished(&line);
-                }
-            }
-            _ => {}
+            Event::Settled(at) => self.shown().settled(self.clock.elapsed(), at),
         }
+    }
+
+    fn listed(&self, lists: Lists) {
+        let shown = &mut *self.shown();
+        shown.lists = lists;
+        if let Some(end) = shown.listing.listed(&mut shown.screen, &lists) {
+            self.log_line(end.as_bytes());
+        }
+    }
+}
+
+impl Shown {
+    fn moved(&mut self, now: Duration, (offset, size): (u64, u64), last: bool, at: &Position) {
+        let Some(progress) = &mut self.progress else {
+            return;
+        };
+        if !last {
+            let line = progress.moved(now, (offset, size), at, &self.lists);
+            return line.iter().for_each(|line| self.screen.unfinished(line));
+        }
+        let line = progress.ended(now, size, at, &self.lists);
+        match progress.scope() {
+            Scope::File => self.screen.finish(&(line + "\n")),
+            Scope::Run => self.screen.unfinished(&line),
+        }
+    }
+
+    fn settled(&mut self, now: Duration, at: &Position) {
+        if let Some(progress) = &mut self.progress
+            && progress.scope() == Scope::Run
+        {
+            let line = progress.settled(now, at, &self.lists);
+            self.screen.unfinished(&line);
+        }
+    }
+}
+
+/// Single files make no list.
+fn level_of_list(options: &Options) -> u8 {
+    match options.quiet || !(options.recursive || options.dirs) {
+        true => 0,
+        false => options.info.flist,
     }
 }
 

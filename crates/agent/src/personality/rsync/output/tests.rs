@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use barge::over_rsync::ItemSide;
 use barge::over_rsync::options::Info;
-use barge::over_rsync::{ItemSide, Position};
 
 use super::*;
 
@@ -73,15 +72,7 @@ impl Shop {
     fn new(options: &Options) -> Self {
         let (stdout, stderr, log) = (Paper::default(), Paper::default(), Paper::default());
         let screen = Screen::of(Box::new(stdout.clone()), Box::new(stderr.clone()));
-        let logging = Logging {
-            format: Some(b"%i %n%L".to_vec()),
-            sender: options.sender,
-            names: false,
-            unchanged: false,
-            times: options.times,
-            local: false,
-            visit: None,
-        };
+        let logging = Logging::new(options, false);
         let run_log = RunLog::new(Log::of(Box::new(log.clone()), Arc::new(Still)), logging);
         let mut output = Output::with_clock(options, false, screen, Some(run_log), Box::new(Still));
         output.style.high = HighBytes::Utf8;
@@ -165,6 +156,7 @@ impl Shop {
 fn options(words: impl FnOnce(&mut Options)) -> Options {
     let mut options = Options {
         sender: true,
+        recursive: true,
         times: true,
         ..Options::default()
     };
@@ -203,7 +195,6 @@ fn run_without_options_says_nothing_and_logs_everything() {
         "<f+++++++++ new\\#012line",
         "<f+++++++++ big",
         "cL+++++++++ link -> a.txt",
-        ".f...p..... mode",
         "sent 200600 bytes  received 100 bytes  total size 200010",
     ];
     assert_eq!(shop.logged(), expected);
@@ -226,7 +217,7 @@ total size is 200,010  speedup is 1.00
 ";
     assert_eq!(shop.stdout.text(), expected);
     assert_eq!(
-        shop.logged()[7..],
+        shop.logged()[6..],
         expected.lines().skip(7).collect::<Vec<_>>()
     );
 }
@@ -456,18 +447,14 @@ fn daemon_logs_transfers_alone_unless_its_format_itemizes() {
     ] {
         let paper = Paper::default();
         let log = Log::of(Box::new(paper.clone()), Arc::new(Still));
-        let run = RunLog::new(
-            log,
-            Logging {
-                format: Some(format.into()),
-                sender: false,
-                names,
-                unchanged: false,
-                times: true,
-                local: false,
-                visit: None,
-            },
-        );
+        let options = Options {
+            server: true,
+            verbose: u8::from(names),
+            times: true,
+            ..Options::default()
+        };
+        let logging = Logging::of_daemon(&options, Some(format.as_bytes()), None);
+        let run = RunLog::new(log, logging);
         run.event(Event::ListBegins {
             incremental: true,
             checksum_len: 16,
