@@ -126,12 +126,14 @@ impl Run {
     /// it has. Returns why the run ended in the end, the peer's own word going before ours where
     /// only the connection failed.
     pub(crate) fn give_up(&self, incoming: &mut Incoming, failure: Failure) -> Failure {
-        if failure.can_be_told() {
+        let ours = !matches!(failure, Failure::Peer(_));
+        // Also where nobody can be told any more: a server has a log.
+        if failure.can_be_told() || (self.server && ours) {
             self.say_farewell(&failure);
-            if self.setup.protocol.is_31_or_newer() {
-                let code = Some(failure.exit_code().into());
-                self.outgoing.message(&Message::ErrorExit(code));
-            }
+        }
+        if failure.can_be_told() && self.setup.protocol.is_31_or_newer() {
+            let code = Some(failure.exit_code().into());
+            self.outgoing.message(&Message::ErrorExit(code));
         }
         let flushed = self.outgoing.flush();
         if flushed.is_ok() && failure.can_be_told() && !self.setup.protocol.is_31_or_newer() {
@@ -155,7 +157,7 @@ impl Run {
                 "rsync error: {} (code {code}) at barge [{role}={VERSION}]\n",
                 describe_exit(code)
             );
-            self.outgoing.text(TextKind::Error, text.as_bytes());
+            self.say(Level::Error, text);
         }
     }
 

@@ -291,7 +291,9 @@ impl Generator {
         let start = list.start();
         if self.side.options.list_only {
             self.show(&list);
-            self.open_list(start).expect("a list that is walked is open").walked = true;
+            self.open_list(start)
+                .expect("a list that is walked is open")
+                .walked = true;
             return Ok(());
         }
         let incremental = self.side.run.setup.is_incremental();
@@ -324,7 +326,9 @@ impl Generator {
     fn show(&self, list: &List) {
         let in_pieces = self.side.run.setup.is_incremental();
         if in_pieces {
-            list.parent().into_iter().for_each(|dir| self.side.show(dir));
+            list.parent()
+                .into_iter()
+                .for_each(|dir| self.side.show(dir));
         }
         let entries = list.entries().map(|(_, entry)| entry);
         let shown = entries.filter(|entry| !in_pieces || !entry.is_dir());
