@@ -1,0 +1,222 @@
+//! A peer that follows the protocol as far as an attack needs it, and not a step further.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use barge_testkit::mover::program;
+use barge_testkit::peer::{Running, free_addr};
+
+use crate::wire::frame;
+
+/// A daemon under attack.
+pub(crate) struct Daemon {
+    addr: SocketAddr,
+    _process: Running,
+}
+
+impl Daemon {
+    /// Starts one that offers `module` at `path`, writable, with `more` lines in its section.
+    pub(crate) fn start(scratch: &Path, path: &Path, more: &str) -> Self {
+        let conf = scratch.join("rsyncd.conf");
+        let text = format!(
+            "use chroot = no\nuid = 0\ngid = 0\nlog file = {}\n[m]\npath = {}\nread only = no\n{more}\n",
+            scratch.join("log").display(),
+            path.display()
+        );
+        std::fs::write(&conf, text).unwrap();
+        let addr = free_addr().unwrap();
+        // The attacks themselves are tried on rsync by this variable.
+        let mut command = match std::env::var_os("BARGE_ATTACK") {
+            Some(program) => Command::new(program),
+            None => {
+                let mut command = Command::new(program().unwrap());
+                command.arg("rsync");
+                command
+            }
+        };
+        command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
+        command.arg(format!("--port={}", addr.port()));
+        command.arg(format!("--config={}", conf.display()));
+        let mut process = Running::start(&mut command).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(addr).is_err() {
+            assert!(process.is_running(), "{}", process.stderr());
+            assert!(Instant::now() < deadline, "the daemon does not listen");
+            thread::sleep(Duration::from_millis(5));
+        }
+        Self {
+            addr,
+            _process: process,
+        }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The errors in its log.
+    pub(crate) fn errors(&self, scratch: &Path) -> usize {
+        let log = std::fs::read_to_string(scratch.join("log")).unwrap_or_default();
+        log.matches("rsync error: ").count()
+    }
+
+    /// Whether an honest client still gets a file through.
+    pub(crate) fn serves(&self, scratch: &Path) -> bool {
+        let honest = scratch.join("honest");
+        std::fs::write(&honest, "honest").unwrap();
+        let url = format!("rsync://{}/m/honest", self.addr);
+        let mut rsync = Command::new("rsync");
+        let status = rsync.args(["--timeout=20", "-I"]).arg(&honest).arg(url);
+        status.status().unwrap().success()
+    }
+}
+
+/// A connection of an attacker that was let in.
+pub(crate) struct Attacker {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    told: Told,
+}
+
+/// What the victim said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// Its data stream.
+    pub(crate) data: Vec<u8>,
+    /// Its messages: tag and payload.
+    pub(crate) messages: Vec<(u8, Vec<u8>)>,
+}
+
+impl Told {
+    /// The exit code it told.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        self.messages.iter().find_map(|(tag, payload)| {
+            let code = <[u8; 4]>::try_from(&payload[..]).ok()?;
+            (*tag == 86).then(|| i32::from_le_bytes(code))
+        })
+    }
+
+    /// All its texts.
+    pub(crate) fn text(&self) -> String {
+        let texts = self.messages.iter().filter(|(tag, _)| (1..5).contains(tag));
+        texts
+            .map(|(_, text)| String::from_utf8_lossy(text))
+            .collect()
+    }
+}
+
+impl Attacker {
+    /// Talks until the multiplexed stream begins: protocol 31, nothing negotiated (MD5), the
+    /// flags as bytes.
+    pub(crate) fn enter(addr: SocketAddr, args: &[&str]) -> Self {
+        let mut attacker = Self::knock(addr);
+        attacker.say(b"m\n");
+        assert_eq!(attacker.line(), "@RSYNCD: OK\n");
+        let args: Vec<u8> = args
+            .iter()
+            .flat_map(|arg| [arg.as_bytes(), &[0]].concat())
+            .collect();
+        attacker.say(&args);
+        attacker.say(&[0]);
+        let flags = attacker.bytes(1);
+        if flags[0] & 0x80 != 0 {
+            attacker.bytes(1);
+        }
+        attacker.bytes(4);
+        attacker
+    }
+
+    /// Connects and exchanges greetings.
+    pub(crate) fn knock(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        let told = Told::default();
+        let mut attacker = Self {
+            stream,
+            reader,
+            told,
+        };
+        assert!(attacker.line().starts_with("@RSYNCD: "));
+        attacker.say(b"@RSYNCD: 31.0 md5\n");
+        attacker
+    }
+
+    /// Sends raw bytes; that nobody takes them is the victim's right.
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends a piece of the data stream.
+    pub(crate) fn data(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(60_000) {
+            self.say(&frame(0, piece));
+        }
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line).unwrap();
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
+    /// Waits until the victim's data stream has `len` bytes, or ends.
+    pub(crate) fn await_data(&mut self, len: usize) {
+        while self.told.data.len() < len && self.frame().unwrap_or(false) {}
+    }
+
+    /// Says nothing more, hears the victim out, and returns what it said.
+    pub(crate) fn end(self) -> Told {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        self.hear_out()
+    }
+
+    /// Hears the victim out while the connection stays open on this side.
+    ///
+    /// # Panics
+    ///
+    /// When it goes on for too long: an attack must not hold it.
+    pub(crate) fn hear_out(mut self) -> Told {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.frame() {
+                Ok(true) => assert!(Instant::now() < deadline, "the victim goes on"),
+                Ok(false) => return self.told,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    panic!("the victim waits for more: {:?}", self.told)
+                }
+                // A reset: it closed with bytes of ours unread.
+                Err(_) => return self.told,
+            }
+        }
+    }
+
+    fn frame(&mut self) -> io::Result<bool> {
+        let mut head = [0; 4];
+        match self.reader.read_exact(&mut head) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        let mut payload = vec![0; usize::from(head[0]) | usize::from(head[1]) << 8];
+        payload.resize(payload.len() | usize::from(head[2]) << 16, 0);
+        self.reader.read_exact(&mut payload)?;
+        match head[3].wrapping_sub(7) {
+            0 => self.told.data.extend(payload),
+            tag => self.told.messages.push((tag, payload)),
+        }
+        Ok(true)
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.reader.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+/// Longer than any answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
