@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use barge_delta::{Checksum, DigestBytes};
 use barge_rsync::session::Setup;
 use barge_rsync::wire::mux::{IoErrors, Message, Peer, TextKind};
 
@@ -72,6 +73,17 @@ impl Run {
             self.file_error.store(true, Ordering::Relaxed);
         }
         self.tell(Event::Line { level, text });
+    }
+
+    /// A whole file's digest as it is shown: those of the XX family as the numbers they are, the high
+    /// end first.
+    pub(crate) fn shown(&self, digest: &DigestBytes) -> Vec<u8> {
+        let mut shown = digest.as_bytes().to_vec();
+        let checksum = self.setup.checksum;
+        if matches!(checksum, Checksum::Xxh128 | Checksum::Xxh3 | Checksum::Xxh64) {
+            shown.reverse();
+        }
+        shown
     }
 
     /// Tells the listener of an event.

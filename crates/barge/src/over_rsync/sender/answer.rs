@@ -441,23 +441,25 @@ impl Answers {
         } else {
             Vec::new()
         };
-        let mut progress = |offset: u64| {
+        let tell_progress = |offset: u64, last: bool| {
             if shows {
                 run.tell(Event::Progress {
                     name: &name,
                     offset,
                     size: opened.size,
-                    last: offset == opened.size,
+                    last,
                     at: position,
                 });
             }
         };
+        let mut progress = |offset| tell_progress(offset, false);
         let sent = self
             .contents
             .send(&mut self.ndx, answer, &opened, &mut progress)?;
+        tell_progress(opened.size, true);
         self.count_sent(entry, item, &sent);
-        let digest = sent.digest.as_bytes();
-        self.tell_item(entry, item, (sent.bytes, sums), Some(digest));
+        let digest = self.run.shown(&sent.digest);
+        self.tell_item(entry, item, (sent.bytes, sums), Some(&digest));
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use crate::over_rsync::failure::{Failure, exit};
 /// A source argument, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Argument {
-    /// The directory in which the path begins, as given; empty: where all paths begin.
+    /// The directory in which the path begins, as given; empty: where all paths begin, which is what
+    /// `.` means.
     pub(super) dir: Vec<u8>,
     /// The path in the transfer and below `dir`: `.` for the directory itself, else names joined by
     /// slashes, with one in front where an absolute path stays one.
@@ -28,9 +29,17 @@ impl Argument {
         if given.is_empty() {
             return Err(Failure::fatal(exit::SYNTAX, "Empty source arg specified."));
         }
-        if relative {
-            return Self::whole(given);
+        let mut argument = match relative {
+            true => Self::whole(given)?,
+            false => Self::last_name_of(given),
+        };
+        if argument.dir == b"." {
+            argument.dir.clear();
         }
+        Ok(argument)
+    }
+
+    fn last_name_of(given: &[u8]) -> Self {
         let trimmed = without_end_slashes(given);
         let (dir, last) = split_last(trimmed);
         let contents =
@@ -40,12 +49,12 @@ impl Argument {
             true if last == b"." => (dir, &b"."[..]),
             true => (trimmed, &b"."[..]),
         };
-        Ok(Self {
+        Self {
             dir: dir.to_vec(),
             path: path.to_vec(),
             contents,
             from_dot: false,
-        })
+        }
     }
 
     fn whole(given: &[u8]) -> Result<Self, Failure> {
@@ -187,7 +196,7 @@ mod tests {
             (".", "", ".", true, false),
             ("./", "", ".", true, false),
             ("./a/d", "", "a/d", false, true),
-            ("././a/d", ".", "a/d", false, false),
+            ("././a/d", "", "a/d", false, false),
             ("/x/t//a", "", "/x/t/a", false, false),
             ("/./x", "/", "x", false, false),
             ("/x/./t/a", "/x", "t/a", false, false),

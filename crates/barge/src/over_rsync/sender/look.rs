@@ -3,6 +3,7 @@
 //! Source: rsync(1), and rsync 3.5.0 as it behaves.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use barge_delta::{Checksum, WholeDigest};
 use barge_fs::{Dir, Error, Held, Stat, StatKind, is_own_temporary};
@@ -10,7 +11,7 @@ use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::entry::{DirKind, FileEntry, WirePath};
 use barge_rsync::wire::flist::Inode;
-use barge_types::Name;
+use barge_types::{Name, Timestamp};
 
 use super::attributes::{Attributes, Carried};
 use super::bases::{Bases, Opened, Reach};
@@ -317,6 +318,7 @@ impl Look {
         match here.dir.open_source_device(name) {
             Ok((_, size)) => {
                 entry.len = size;
+                entry.mtime = now();
                 entry.mode = S_IFREG | entry.mode & 0o7777;
                 entry.tag = Reach {
                     is_device: true,
@@ -474,6 +476,13 @@ fn st_mode(stat: &Stat) -> u32 {
         StatKind::Socket => 0o140_000,
     };
     kind | stat.mode.bits()
+}
+
+/// The time that what a device has in it gets.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    Timestamp::new(since.as_secs() as i64, since.subsec_nanos()).unwrap_or_default()
 }
 
 /// A regular file, in `st_mode`.

@@ -353,9 +353,10 @@ impl Sender {
         let in_dir = move |name: Result<Vec<u8>, Failure>| {
             let name = arguments::below(&name?);
             let mut argument = Argument::new(&name, relative)?;
-            argument.dir = match argument.dir.is_empty() {
-                true => join(&dir, b""),
-                false => join(&dir, &argument.dir),
+            argument.dir = match (&*dir, argument.dir.is_empty()) {
+                (b"." | b"", _) => argument.dir,
+                (_, true) => dir.clone(),
+                (_, false) => join(&dir, &argument.dir),
             };
             Ok(argument)
         };
