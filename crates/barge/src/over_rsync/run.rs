@@ -80,7 +80,10 @@ impl Run {
     pub(crate) fn shown(&self, digest: &DigestBytes) -> Vec<u8> {
         let mut shown = digest.as_bytes().to_vec();
         let checksum = self.setup.checksum;
-        if matches!(checksum, Checksum::Xxh128 | Checksum::Xxh3 | Checksum::Xxh64) {
+        if matches!(
+            checksum,
+            Checksum::Xxh128 | Checksum::Xxh3 | Checksum::Xxh64
+        ) {
             shown.reverse();
         }
         shown
