@@ -382,12 +382,11 @@ fn accept(listeners: &[TcpListener], args: &[OsString], say: &dyn Fn(&str)) {
 
 fn start(tcp: TcpStream, args: &[OsString], running: &Arc<AtomicUsize>) -> io::Result<()> {
     tcp.set_nonblocking(false)?;
-    let (input, output): (OwnedFd, OwnedFd) = (tcp.try_clone()?.into(), tcp.into());
+    // Its standard output stays ours: a log file may be there.
     let mut child = Command::new(std::env::current_exe()?)
         .arg("rsync")
         .args(args)
-        .stdin(input)
-        .stdout(output)
+        .stdin(OwnedFd::from(tcp))
         .spawn()?;
     running.fetch_add(1, Ordering::Relaxed);
     let running = Arc::clone(running);
