@@ -44,6 +44,11 @@ impl Error {
         Self { op, errno: 0 }
     }
 
+    /// What is to be taken for absent, whatever is there.
+    pub fn absent() -> Self {
+        Self::new("openat", Errno::ENOENT)
+    }
+
     /// A file that ended before the length it had when it was opened.
     pub fn cut_short() -> Self {
         Self::new("pread", Errno::ENODATA)

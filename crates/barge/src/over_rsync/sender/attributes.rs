@@ -8,7 +8,7 @@ use barge_rsync::wire::attrs::{Acl, AclEntry, MAX_SHORT_VALUE, Xattr as WireXatt
 use barge_rsync::wire::entry::FileEntry;
 use barge_types::{Device, Xattr, XattrName};
 
-use crate::filter::{RuleList, RuleSide};
+use crate::filter::Scope;
 use crate::over_rsync::acl;
 
 /// Which attributes are read.
@@ -18,18 +18,15 @@ pub(super) struct Carried {
     xattrs: u8,
     fake_super: bool,
     is_root: bool,
-    /// Asked instead of the usual choice, when they have rules about attributes.
-    rules: RuleList,
 }
 
 impl Carried {
-    pub(super) fn new(options: &Options, is_root: bool, rules: RuleList) -> Self {
+    pub(super) fn new(options: &Options, is_root: bool) -> Self {
         Self {
             acls: options.acls,
             xattrs: options.xattrs,
             fake_super: options.fake_super,
             is_root: is_root && !options.fake_super,
-            rules,
         }
     }
 
@@ -38,26 +35,27 @@ impl Carried {
         !self.acls && self.xattrs == 0 && !self.fake_super
     }
 
-    /// Whether this one is read.
-    pub(super) fn carries(&self, name: &XattrName) -> bool {
+    /// Whether this one is read of what is in a directory of `scope`.
+    pub(super) fn carries(&self, name: &XattrName, scope: &Scope) -> bool {
         match name.as_bytes() {
             acl::ACCESS | acl::DEFAULT => self.acls,
             FAKE_STAT if self.fake_super => true,
             FAKE_ACCESS | FAKE_DEFAULT if self.fake_super && self.acls => true,
-            name => self.lists(name),
+            name => self.lists(name, scope),
         }
     }
 
     /// Whether it goes into the list as an attribute.
-    fn lists(&self, name: &[u8]) -> bool {
+    fn lists(&self, name: &[u8], scope: &Scope) -> bool {
         if self.xattrs == 0 || name.starts_with(b"system.") {
             return false;
         }
         if name.starts_with(OURS) {
             return self.xattrs > 1 && !self.fake_super;
         }
-        if self.rules.has_xattr_rules() {
-            return !self.rules.excludes_xattr(name, RuleSide::Sending);
+        // Rules about attributes are asked instead of the usual choice.
+        if scope.has_xattr_rules() {
+            return !scope.excludes_xattr(name);
         }
         self.is_root || name.starts_with(b"user.")
     }

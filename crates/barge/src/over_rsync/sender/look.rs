@@ -11,12 +11,12 @@ use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::entry::{DirKind, FileEntry, WirePath};
 use barge_rsync::wire::flist::Inode;
-use barge_types::{Name, Timestamp};
+use barge_types::{Name, Timestamp, XattrName};
 
 use super::attributes::{Attributes, Carried};
 use super::bases::{Bases, Opened, Reach};
 use super::trouble;
-use crate::filter::Scope;
+use crate::filter::{RuleSide, Scope};
 use crate::over_rsync::Level;
 use crate::over_rsync::agreed::ModuleBase;
 use crate::over_rsync::run::Run;
@@ -154,6 +154,10 @@ impl Look {
         };
         let stat = seen.stat();
         let (is_dir, device) = (stat.kind == StatKind::Directory, stat.dev);
+        if self.refuses(&self.bases.path(here.reach, &path.to_vec()), is_dir) {
+            let listed = self.missing(here.reach, path, &Error::absent());
+            return listed.map(|listed| (listed, device));
+        }
         if here.scope.excludes(name.as_bytes(), is_dir) {
             return None;
         }
@@ -168,6 +172,7 @@ impl Look {
         path: WirePath,
         held: Held,
         kind: DirKind,
+        scope: &Scope,
     ) -> Option<Listed> {
         let mut entry = self.entry(path, held.stat());
         entry.dir_kind = kind;
@@ -176,8 +181,14 @@ impl Look {
             ..reach
         }
         .tag();
-        let attributes = held.xattrs(&|name| self.carried.carries(name));
+        let attributes = held.xattrs(&|name| self.carried.carries(name, scope));
         self.complete(entry, held.stat(), attributes, None)
+    }
+
+    /// Whether the module's own rules refuse a path in it: what a client names there is not there.
+    pub(super) fn refuses(&self, path: &[u8], is_dir: bool) -> bool {
+        let refuses = |module: &ModuleBase| module.rules.refuses(path, is_dir, RuleSide::Sending);
+        self.module().is_some_and(refuses)
     }
 
     fn see(&self, here: &Here, name: &Name, path: &WirePath) -> Result<Option<Seen>, Error> {
@@ -305,10 +316,11 @@ impl Look {
                 Err(error) => return self.unseen(here.reach, &entry.path, &error),
             }
         }
+        let carries = |name: &XattrName| self.carried.carries(name, &here.scope);
         let attributes = match seen {
             _ if self.carried.is_nothing() => Ok(Vec::new()),
-            Seen::Itself(_) => here.dir.xattrs_of(name, &|name| self.carried.carries(name)),
-            Seen::Referent(held) => held.xattrs(&|name| self.carried.carries(name)),
+            Seen::Itself(_) => here.dir.xattrs_of(name, &carries),
+            Seen::Referent(held) => held.xattrs(&carries),
         };
         self.complete(entry, stat, attributes, Some(&here.dir))
     }

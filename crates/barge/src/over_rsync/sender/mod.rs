@@ -183,7 +183,7 @@ impl Sender {
     ) -> Scan {
         let numeric = module.as_ref().is_some_and(|module| module.numeric_ids);
         let identity = barge_fs::Identity::of_process();
-        let carried = Carried::new(&self.options, identity.is_root(), rules.clone());
+        let carried = Carried::new(&self.options, identity.is_root());
         let look = Look::new(
             Arc::clone(&self.run),
             Arc::clone(bases),

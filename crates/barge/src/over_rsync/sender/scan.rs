@@ -385,7 +385,11 @@ impl Scan {
     /// What is in a directory is meant: it is the root of the transfer.
     fn contents_of(&mut self, argument: &Argument) -> Result<(), Stop> {
         let reach = self.reach(argument, &argument.dir, 0);
-        let held = match self.bases.hold_base(reach) {
+        let held = match self.look.refuses(&argument.dir, true) {
+            true => Err(Error::absent()),
+            false => self.bases.hold_base(reach),
+        };
+        let held = match held {
             Ok(held) => held,
             Err(error) => {
                 self.not_entered(reach, &error);
@@ -399,7 +403,9 @@ impl Scan {
         let device = held.stat().dev;
         let scope = self.scope(&argument.dir)?;
         let root = WirePath::new(b".");
-        let listed = self.look.directory(reach, root.clone(), held, DirKind::Top);
+        let listed = self
+            .look
+            .directory(reach, root.clone(), held, DirKind::Top, &scope);
         let Some(listed) = listed else {
             return Ok(());
         };
@@ -497,7 +503,10 @@ impl Scan {
         }
         let strip = parent.as_ref().map_or(0, |dir| dir.len() + 1);
         let reach = self.reach(argument, dir, strip);
-        let opened = self.bases.dir(reach, parent.as_deref());
+        let opened = match self.look.refuses(dir, true) {
+            true => Err(Error::absent()),
+            false => self.bases.dir(reach, parent.as_deref()),
+        };
         let opened = opened.and_then(|dir| Ok((dir.stat_self()?.dev, dir)));
         let (device, dir) = match opened {
             Ok(opened) => opened,
@@ -566,8 +575,11 @@ impl Scan {
         };
         let device = held.stat().dev;
         let wire = WirePath::new(path);
-        if let Some(listed) = self.look.directory(reach, wire, held, DirKind::Implied) {
-            let scope = self.scope(&argument.dir)?;
+        let scope = self.scope(&argument.dir)?;
+        let listed = self
+            .look
+            .directory(reach, wire, held, DirKind::Implied, &scope);
+        if let Some(listed) = listed {
             self.add(Found {
                 listed,
                 scope,
