@@ -1,9 +1,8 @@
 //! Keeps what is replaced or deleted: `--backup`, `--backup-dir` and `--suffix`.
 
-use barge_fs::{Dir, Error, Keep, Root, Stat, StatKind};
+use barge_fs::{Dir, Error, Keep, Root, SourceFile, Stat, StatKind};
 use barge_types::{Meta, Name, RelPath};
 
-use super::texts::printable;
 use crate::over_rsync::event::Level;
 use crate::over_rsync::options::Options;
 use crate::over_rsync::run::Run;
@@ -49,19 +48,94 @@ impl Backup {
     ) -> Result<(), Error> {
         let (place, last, shown) = self.place_of(dir, path, name)?;
         self.clear(&place, &last)?;
-        match dir.rename_into(name, &place, &last) {
+        self.move_to(dir, name, stat, &place, &last)?;
+        self.tell(run, path, &shown);
+        Ok(())
+    }
+
+    /// Makes a backup of the entry `name` of `dir`, which is to be replaced: it keeps its name as
+    /// well, where there can be two.
+    ///
+    /// # Errors
+    ///
+    /// As [`keep`](Self::keep).
+    pub(super) fn keep_too(
+        &self,
+        run: &Run,
+        dir: &Dir,
+        path: &[u8],
+        name: &Name,
+        stat: &Stat,
+    ) -> Result<(), Error> {
+        let (place, last, shown) = self.place_of(dir, path, name)?;
+        if let Some(there) = place.find(&last)?
+            && there.kind == StatKind::Directory
+        {
+            place.remove_dir(&last)?;
+        }
+        if place.link_over(&last, dir, name).is_err() {
+            // Another file system, or one without links.
+            self.clear(&place, &last)?;
+            self.move_to(dir, name, stat, &place, &last)?;
+        }
+        self.tell(run, path, &shown);
+        Ok(())
+    }
+
+    /// Copies the file `name` of `dir` to its backup, and leaves it as it is: it will be written
+    /// into.
+    ///
+    /// # Errors
+    ///
+    /// As [`keep`](Self::keep).
+    pub(super) fn copy(
+        &self,
+        run: &Run,
+        dir: &Dir,
+        path: &[u8],
+        name: &Name,
+        stat: &Stat,
+    ) -> Result<(), Error> {
+        let (place, last, shown) = self.place_of(dir, path, name)?;
+        self.clear(&place, &last)?;
+        copy_file(dir, name, stat, &place, &last)?;
+        self.tell(run, path, &shown);
+        Ok(())
+    }
+
+    /// Opens the backup of a file.
+    ///
+    /// # Errors
+    ///
+    /// The call that failed.
+    pub(super) fn open(&self, dir: &Dir, path: &[u8], name: &Name) -> Result<SourceFile, Error> {
+        let (place, last, _) = self.place_of(dir, path, name)?;
+        place.open_file(&last)
+    }
+
+    fn move_to(
+        &self,
+        dir: &Dir,
+        name: &Name,
+        stat: &Stat,
+        place: &Dir,
+        last: &Name,
+    ) -> Result<(), Error> {
+        match dir.rename_into(name, place, last) {
             // To another file system files and links can be copied; a device would be another there.
             Err(error) if error.is_mount_point() => match stat.kind {
-                StatKind::File | StatKind::Symlink => move_across(dir, name, stat, &place, &last)?,
-                _ => return Err(error),
+                StatKind::File | StatKind::Symlink => move_across(dir, name, stat, place, last),
+                _ => Err(error),
             },
-            renamed => renamed?,
+            renamed => renamed,
         }
+    }
+
+    fn tell(&self, run: &Run, path: &[u8], shown: &[u8]) {
         if self.tells {
-            let text = format!("backed up {} to {}\n", printable(path), printable(&shown));
-            run.say(Level::Info, text);
+            let line = [b"backed up ", path, b" to ", shown, b"\n"].concat();
+            run.say(Level::Info, line);
         }
-        Ok(())
     }
 
     /// The directory of a backup, which is made, its name there, and its path for the user.
@@ -126,21 +200,25 @@ fn make_path(root: &Root, path: &RelPath, like: &Dir) -> Result<Dir, Error> {
 
 /// Moves a file to another file system: the copy is complete before the old one goes.
 fn move_across(dir: &Dir, name: &Name, stat: &Stat, place: &Dir, last: &Name) -> Result<(), Error> {
+    match stat.kind {
+        StatKind::Symlink => place.make_symlink(last, &dir.read_link(name)?)?,
+        _ => copy_file(dir, name, stat, place, last)?,
+    }
+    dir.unlink(name)
+}
+
+fn copy_file(dir: &Dir, name: &Name, stat: &Stat, place: &Dir, last: &Name) -> Result<(), Error> {
     let meta = Meta {
         mode: stat.mode,
         owner: stat.owner,
         mtime: stat.mtime,
         xattrs: dir.xattrs(name, stat, &Keep::default())?,
     };
-    if stat.kind == StatKind::Symlink {
-        place.make_symlink(last, &dir.read_link(name)?)?;
-        return dir.unlink(name);
-    }
     let from = dir.open_file(name)?;
     let staged = place.stage_unique(last)?;
     let len = from.stat()?.size;
     staged.set_len(len)?;
     staged.copy_from(&from, 0..len)?;
     staged.commit(place, &meta, &Keep::default(), true, false)?;
-    dir.unlink(name)
+    Ok(())
 }

@@ -7,12 +7,12 @@ use barge_rsync::options::BasisKind;
 use barge_rsync::wire::iflags::{Basis, ItemFlags};
 use barge_types::{Kind, Name, RelPath};
 
-use super::attributes::Attributes;
-use super::decide;
+use super::attributes::{Attributes, Resolved};
+use super::decide::{self, Want};
 use super::generator::{Ask, At, Generator};
 use super::side::Side;
 use super::texts::{self, Who};
-use super::walk::Found;
+use super::walk::{Found, Step};
 use crate::over_rsync::{Failure, Level};
 
 /// The handles of one directory's namesakes, once they were looked for.
@@ -146,32 +146,37 @@ impl Generator {
         })
     }
 
-    /// Uses an alternate of a file; false when nothing came of it, and the file is to be dealt with
+    /// Uses an alternate of a file; `None` when nothing came of it, and the file is to be dealt with
     /// as if there were none.
     pub(super) fn use_alternate(
         &mut self,
         at: &At<'_>,
         name: &Name,
         is_there: bool,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Step>, Failure> {
         let kind = self.side.options.basis_kind;
         if is_there && kind == BasisKind::Copy {
-            return Ok(false);
+            return Ok(None);
         }
         let Some(alternate) = self.alternate(at, name, None) else {
-            return Ok(false);
+            return Ok(None);
         };
         match (alternate.fit, kind) {
             (Fit::All, BasisKind::Compare) => self.left_out(at, name, is_there),
             (Fit::All, BasisKind::Link) => self.link_alternate(at, name, &alternate),
-            _ if is_there => Ok(false),
+            _ if is_there => Ok(None),
             (Fit::All | Fit::Content, _) => self.copy_alternate(at, name, &alternate),
             (Fit::Kind, _) => self.ask_from_alternate(at, name, alternate),
         }
     }
 
     /// It is in the alternate directory, and so not to be here.
-    fn left_out(&mut self, at: &At<'_>, name: &Name, is_there: bool) -> Result<bool, Failure> {
+    fn left_out(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        is_there: bool,
+    ) -> Result<Option<Step>, Failure> {
         if is_there && !self.side.options.dry_run {
             if let Some(Err(error)) = self.dir().map(|dir| dir.unlink(name)) {
                 self.side
@@ -179,16 +184,14 @@ impl Generator {
             }
             self.target_dir().touch();
         }
-        self.up_to_date(at, ItemFlags::default())?;
-        Ok(true)
+        self.up_to_date(at, ItemFlags::default()).map(Some)
     }
 
     /// Says that an entry is as it is to be.
-    pub(super) fn up_to_date(&mut self, at: &At<'_>, flags: ItemFlags) -> Result<(), Failure> {
+    pub(super) fn up_to_date(&mut self, at: &At<'_>, flags: ItemFlags) -> Result<Step, Failure> {
         self.tell_up_to_date(at);
-        self.note(at, Ask::new(flags), &super::attributes::Resolved::default())?;
-        self.is_safe(at);
-        Ok(())
+        self.note(at, Ask::new(flags), &Resolved::default())?;
+        Ok(Step::There)
     }
 
     /// Links an alternate to its place here.
@@ -197,7 +200,7 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         alternate: &Alternate,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Step>, Failure> {
         if !self.side.options.dry_run {
             let linked = self
                 .dir()
@@ -206,13 +209,13 @@ impl Generator {
                 // Another file system, or one without links: a copy does.
                 return match at.entry.is_file() {
                     true => self.copy_alternate(at, name, alternate),
-                    false => Ok(false),
+                    false => Ok(None),
                 };
             }
             self.target_dir().touch();
         }
-        self.up_to_date(at, ItemFlags::LOCAL | ItemFlags::NAME_FOLLOWS)?;
-        Ok(true)
+        let flags = ItemFlags::LOCAL | ItemFlags::NAME_FOLLOWS;
+        self.up_to_date(at, flags).map(Some)
     }
 
     /// Copies an alternate of a file.
@@ -221,14 +224,14 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         alternate: &Alternate,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Step>, Failure> {
         let (flags, want, resolved) = self.differences(at, &alternate.found, ItemFlags::LOCAL);
         if !self.side.options.dry_run {
             let copied = self.copy_here(at, name, alternate, &want, &resolved);
             if let Err(error) = copied {
                 self.side
                     .failed(Who::Generator, "copy_file", at.entry, &error);
-                return Ok(false);
+                return Ok(None);
             }
             self.target_dir().touch();
         }
@@ -236,8 +239,7 @@ impl Generator {
             self.tell_up_to_date(at);
         }
         self.note(at, Ask::new(flags), &resolved)?;
-        self.is_safe(at);
-        Ok(true)
+        Ok(Some(Step::There))
     }
 
     fn copy_here(
@@ -245,8 +247,8 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         alternate: &Alternate,
-        want: &super::decide::Want,
-        resolved: &super::attributes::Resolved,
+        want: &Want,
+        resolved: &Resolved,
     ) -> Result<(), barge_fs::Error> {
         let Some(dir) = self.dir() else {
             return Ok(());
@@ -276,7 +278,7 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         alternate: Alternate,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Step>, Failure> {
         let flags = self.transfer_flags();
         let (flags, _, resolved) = self.differences(at, &alternate.found, flags);
         let basis = match self.side.is_whole_file() || self.side.options.dry_run {
@@ -292,7 +294,6 @@ impl Generator {
             again: false,
             how: self.how(None),
         };
-        self.ask(at, ask, &resolved, transfer, basis)?;
-        Ok(true)
+        self.ask(at, ask, &resolved, transfer, basis).map(Some)
     }
 }

@@ -4,6 +4,8 @@
 //! directory before itself. Which directories may be swept is decided elsewhere: only those that the
 //! sender has listed completely.
 
+use std::sync::Arc;
+
 use barge_fs::{Dir, Error, Stat, StatKind, is_own_temporary};
 use barge_rsync::options::{Delete, Options};
 use barge_rsync::wire::mux::{IoErrors, Message};
@@ -19,13 +21,13 @@ use crate::over_rsync::run::Run;
 
 /// Deletes for one run.
 #[derive(Debug)]
-pub(super) struct Deleter<'r> {
-    run: &'r Run,
+pub(super) struct Deleter {
+    run: Arc<Run>,
     dry_run: bool,
     /// Directories that must make way are removed with what is in them.
     recurses: bool,
     limit: Option<u64>,
-    backup: Option<&'r Backup>,
+    backup: Option<Arc<Backup>>,
     deleted: DelStats,
     count: u64,
     /// What the limit has spared.
@@ -49,8 +51,8 @@ struct Place<'p> {
     depth: usize,
 }
 
-impl<'r> Deleter<'r> {
-    pub(super) fn new(run: &'r Run, options: &Options, backup: Option<&'r Backup>) -> Self {
+impl Deleter {
+    pub(super) fn new(run: Arc<Run>, options: &Options, backup: Option<Arc<Backup>>) -> Self {
         Self {
             run,
             dry_run: options.dry_run,
@@ -63,25 +65,29 @@ impl<'r> Deleter<'r> {
         }
     }
 
-    /// Deletes from `dir`, known to the user as `path` (empty for the root), what `is_listed` does not
-    /// know and `scope` does not spare.
-    pub(super) fn sweep(
-        &mut self,
+    /// What is in `dir`, known to the user as `path` (empty for the root), that `is_listed` does not
+    /// know and `scope` does not spare, in the order it is to go.
+    pub(super) fn find(
+        &self,
         dir: &Dir,
         path: &[u8],
         scope: &Scope,
         is_listed: &dyn Fn(&Name) -> bool,
-    ) {
+    ) -> Vec<(Name, Stat)> {
         let depth = 0;
-        self.clear(
-            &Place {
-                dir,
-                path,
-                scope,
-                depth,
-            },
-            is_listed,
-        );
+        let place = Place {
+            dir,
+            path,
+            scope,
+            depth,
+        };
+        match extraneous(&place, is_listed) {
+            Ok((found, _)) => found,
+            Err(error) => {
+                self.fail("opendir", path, &error);
+                Vec::new()
+            }
+        }
     }
 
     /// Removes an entry that is in another's way, or whose source is missing; a directory with what is
@@ -151,9 +157,10 @@ impl<'r> Deleter<'r> {
             return Fate::Stays;
         }
         let path = join(place.path, name);
-        let removed = match self.backup.filter(|backup| backup.takes(name)) {
+        let backup = self.backup.as_ref().filter(|backup| backup.takes(name));
+        let removed = match backup {
             _ if self.dry_run => Ok(()),
-            Some(backup) => backup.keep(self.run, place.dir, &path, name, stat),
+            Some(backup) => backup.keep(&self.run, place.dir, &path, name, stat),
             None => place.dir.unlink(name),
         };
         self.note("unlink", removed, &path, stat)
@@ -208,8 +215,8 @@ impl<'r> Deleter<'r> {
     }
 
     fn not_empty(&self, path: &[u8]) -> Fate {
-        let text = format!("cannot delete non-empty directory: {}\n", printable(path));
-        self.run.say(Level::Info, text);
+        let line = [b"cannot delete non-empty directory: ", path, b"\n"].concat();
+        self.run.say(Level::Info, line);
         Fate::Stays
     }
 

@@ -3,6 +3,7 @@
 //! Source: rsync(1), «COPYING TO A DIFFERENT NAME», «--mkpath», and rsync 3.5.0 as it behaves.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -30,6 +31,24 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// The same, and makes it when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `openat` or `mkdirat`.
+    pub(super) fn make_beside(&self, named: &OsStr) -> Result<Root, barge_fs::Error> {
+        match self.beside(named) {
+            Err(error) if error.is_not_found() => {}
+            opened => return opened,
+        }
+        let path = self.named(named);
+        for path in self.place.missing(&path) {
+            let (above, name) = split(path);
+            self.place.make(above, name)?;
+        }
+        self.beside(named)
+    }
+
     /// Opens a directory that an option names: relative to the root of the transfer, and in a
     /// module if that is in one. In messages it is called as it is named.
     ///
@@ -37,16 +56,53 @@ impl Target {
     ///
     /// `openat`.
     pub(super) fn beside(&self, named: &OsStr) -> Result<Root, barge_fs::Error> {
+        self.place.open(&self.named(named))
+    }
+
+    fn named(&self, named: &OsStr) -> Vec<u8> {
         let named = named.as_bytes();
-        let path = match (self.place.in_module, named.starts_with(b"/")) {
+        match (self.place.in_module, named.starts_with(b"/")) {
             (true, true) => below(named),
             (true, false) => below(&[&self.path, &b"/"[..], named].concat()),
             (false, true) => named.to_vec(),
             (false, false) => [&self.path, &b"/"[..], named].concat(),
-        };
-        self.place.open(&path)
+        }
     }
 }
+
+impl Target {
+    /// Its path as rules see it that begin at the root: the file system's, or the module's.
+    pub(super) fn absolute(&self) -> Vec<u8> {
+        match self.shown.starts_with(b"/") {
+            true => self.shown.clone(),
+            false => [b"/", &self.shown[..]].concat(),
+        }
+    }
+
+    /// Reads a file of rules that lies above the root of the transfer; `None` where there is none.
+    pub(super) fn read_above(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let path = match self.place.in_module {
+            true => below(path),
+            false => path.to_vec(),
+        };
+        let (file, stat) = match self.place.ground.open_file(&path) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            opened => opened.map_err(io_error)?,
+        };
+        let len = usize::try_from(stat.size).unwrap_or(usize::MAX).min(MOST_RULES);
+        let mut bytes = vec![0; len];
+        let read = file.read_at(&mut bytes, 0).map_err(io_error)?;
+        bytes.truncate(read);
+        Ok(Some(bytes))
+    }
+}
+
+fn io_error(error: barge_fs::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.errno)
+}
+
+/// Bytes of a file of rules that are read.
+const MOST_RULES: usize = 1 << 20;
 
 /// What has come of the list when the destination is looked for.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,9 @@ use barge_types::Name;
 use super::attributes::Resolved;
 use super::generator::{Ask, At, Generator};
 use super::requests::{How, Transfer};
-use super::walk::Found;
+use super::side::Side;
+use super::texts::Who;
+use super::walk::{Found, Step};
 use crate::over_rsync::Failure;
 
 impl Generator {
@@ -21,25 +23,25 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         stat: Option<Stat>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         if self.is_skipped_file(at, stat.as_ref()) {
-            return Ok(());
+            return Ok(Step::Nothing);
         }
         let stat = match stat {
-            Some(stat) if stat.kind != StatKind::File => match self.make_way(at, name)? {
+            Some(stat) if stat.kind != StatKind::File => match self.make_way(at, name, &stat)? {
                 true => None,
-                false => return Ok(()),
+                false => return Ok(Step::Nothing),
             },
             stat => stat,
         };
-        if self.use_alternate(at, name, stat.is_some())? {
-            return Ok(());
+        if let Some(step) = self.use_alternate(at, name, stat.is_some())? {
+            return Ok(step);
         }
         let Some(stat) = stat else {
             return self.ask_for_new(at, name);
         };
         let (Some(found), Some(dir)) = (self.look(at, name, stat), self.dir()) else {
-            return Ok(());
+            return Ok(Step::Nothing);
         };
         if self.is_same_content(at, dir, name, &found.stat) {
             return self.same(at, name, &found);
@@ -105,22 +107,25 @@ impl Generator {
         }
     }
 
-    fn ask_for_new(&mut self, at: &At<'_>, name: &Name) -> Result<(), Failure> {
+    fn ask_for_new(&mut self, at: &At<'_>, name: &Name) -> Result<Step, Failure> {
         let resolved = self.side.attributes.resolve(at.entry, None, &[]);
         let flags = self.transfer_flags() | ItemFlags::NEW | resolved.flags;
         let basis = self.partial_basis(name);
         self.ask_with(at, Ask::new(flags), &resolved, None, basis)
     }
 
-    fn ask_for_changed(&mut self, at: &At<'_>, name: &Name, found: &Found) -> Result<(), Failure> {
+    fn ask_for_changed(&mut self, at: &At<'_>, name: &Name, found: &Found) -> Result<Step, Failure> {
         let (flags, _, resolved) = self.differences(at, found, self.transfer_flags());
+        let Ok(backup) = self.back_up_in_place(at, name, &found.stat) else {
+            return Ok(Step::Nothing);
+        };
         let old = || Some((Basis::Destination, self.basis(name)?));
-        let basis = self.partial_basis(name).or_else(old);
+        let basis = backup.or_else(|| self.partial_basis(name)).or_else(old);
         self.ask_with(at, Ask::new(flags), &resolved, Some(found.stat), basis)
     }
 
     /// Asks for what is behind the beginning of a file that is there.
-    fn ask_for_rest(&mut self, at: &At<'_>, found: &Found) -> Result<(), Failure> {
+    fn ask_for_rest(&mut self, at: &At<'_>, found: &Found) -> Result<Step, Failure> {
         let (flags, _, resolved) = self.differences(at, found, self.transfer_flags());
         let (len, setup) = (found.stat.size, &self.side.run.setup);
         let block_len = self.side.options.block_size;
@@ -142,7 +147,7 @@ impl Generator {
         resolved: &Resolved,
         existing: Option<Stat>,
         basis: Option<(Basis, SourceFile)>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         let (kind, basis) = basis.unzip();
         ask.basis = kind.unwrap_or_default();
         let compat = self.side.run.setup.compat;
@@ -158,6 +163,34 @@ impl Generator {
             how,
         };
         self.ask(at, ask, resolved, transfer, basis)
+    }
+
+    /// Copies a file that will be written into to its backup, which is its basis then.
+    fn back_up_in_place(
+        &self,
+        at: &At<'_>,
+        name: &Name,
+        stat: &Stat,
+    ) -> Result<Option<(Basis, SourceFile)>, ()> {
+        let options = &self.side.options;
+        let (Some(backup), Some(dir)) = (self.side.backup(), self.dir()) else {
+            return Ok(None);
+        };
+        if !options.inplace || options.dry_run || stat.kind != StatKind::File {
+            return Ok(None);
+        }
+        let path = Side::path_of(self.target_dir(), name);
+        let copied = backup
+            .copy(&self.side.run, dir, &path, name, stat)
+            .and_then(|()| backup.open(dir, &path, name));
+        match copied {
+            Ok(_) if self.side.is_whole_file() => Ok(None),
+            Ok(file) => Ok(Some((Basis::Backup, file))),
+            Err(error) => {
+                self.side.failed(Who::Generator, "backup of", at.entry, &error);
+                Err(())
+            }
+        }
     }
 
     /// What an earlier run left of a file. It is removed when files are asked for whole.
@@ -204,7 +237,8 @@ impl Generator {
             how: self.how(stat.as_ref()),
         };
         let flags = ItemFlags::TRANSFER;
-        self.ask(at, Ask::new(flags), &Resolved::default(), transfer, basis)
+        self.ask(at, Ask::new(flags), &Resolved::default(), transfer, basis)?;
+        Ok(())
     }
 
     /// Into what a file's content is to be written.

@@ -9,7 +9,7 @@ use super::attributes::{Attributes, Resolved};
 use super::decide::Want;
 use super::generator::{Ask, At, Generator};
 use super::texts::Who;
-use super::walk::Found;
+use super::walk::{Found, Step};
 use crate::over_rsync::{Failure, Level};
 
 impl Generator {
@@ -19,13 +19,15 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         stat: Option<Stat>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         if stat.is_some_and(|stat| stat.kind == StatKind::Directory) || self.side.options.dry_run {
-            return Ok(());
+            return Ok(Step::Nothing);
         }
-        if stat.is_some() && !self.make_way(at, name)? {
+        if let Some(stat) = stat
+            && !self.make_way(at, name, &stat)?
+        {
             self.skip_below(at.entry);
-            return Ok(());
+            return Ok(Step::Nothing);
         }
         if self.make_dir(at, name) {
             let path = at.entry.path.to_vec();
@@ -34,7 +36,7 @@ impl Generator {
                 target.set_fresh(true);
             }
         }
-        Ok(())
+        Ok(Step::Nothing)
     }
 
     fn make_dir(&mut self, at: &At<'_>, name: &Name) -> bool {
@@ -101,7 +103,9 @@ impl Generator {
         if is_there {
             return self.enter_child(at, &name, false);
         }
-        if stat.is_some() && !self.make_way(at, &name)? {
+        if let Some(stat) = stat
+            && !self.make_way(at, &name, &stat)?
+        {
             self.skip_below(entry);
             return Ok(());
         }
@@ -154,7 +158,10 @@ impl Generator {
             return self.note(at, Ask::new(flags), &resolved);
         };
         match self.dress(at, &dir, new) {
-            Ok((flags, resolved)) => self.note(at, Ask::new(flags), &resolved),
+            Ok((flags, resolved)) => {
+                self.sweep_now(at, &dir)?;
+                self.note(at, Ask::new(flags), &resolved)
+            }
             Err(error) => {
                 self.cannot_look(at.entry, &error);
                 Ok(())

@@ -4,8 +4,9 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Hearing, RecvError, TryRecvError};
 
-use barge_fs::SourceFile;
+use barge_fs::{SourceFile, Stat};
 use barge_rsync::WireError;
+use barge_rsync::options::Delete;
 use barge_rsync::session::setup::CompatFlags;
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::{Basis, ItemFlags};
@@ -14,16 +15,22 @@ use barge_rsync::wire::list::List;
 use barge_rsync::wire::mux::Message;
 use barge_rsync::wire::ndx::{FileIndex, Ndx, NdxWriter};
 use barge_rsync::wire::sums::SumHead;
+use barge_types::Name;
 use bytes::Bytes;
 
 use super::attributes::Resolved;
+use super::backup::Backup;
 use super::basis::Namesakes;
+use super::delete::Deleter;
 use super::destination::{self, Shape};
 use super::dirs::TargetDirs;
+use super::hard_links::HardLinks;
 use super::requests::{Request, Subject, Transfer};
+use super::scopes::Scopes;
 use super::side::{Side, Told, Verdict};
-use super::texts;
-use super::walk::Here;
+use super::sweep::Found;
+use super::texts::{self, Who};
+use super::walk::{Here, Step, holding};
 use crate::over_rsync::{Event, Failure, Level};
 
 /// The generator's part.
@@ -46,6 +53,20 @@ pub(super) struct Generator {
     pub(super) dirs: TargetDirs,
     /// Directories that are not there: nothing below them is looked at.
     pub(super) missing: HashSet<Vec<u8>>,
+    /// With `--prune-empty-dirs`: the directories that hold anything.
+    pub(super) holding: Option<HashSet<Vec<u8>>>,
+    /// Directories of done lists in which something is still to be deleted.
+    pub(super) late: Vec<Arc<FileEntry>>,
+    /// Groups of hard links.
+    pub(super) links: HardLinks,
+    pub(super) deleter: Deleter,
+    /// What is to be deleted at the end.
+    pub(super) found: Vec<Found>,
+    pub(super) scopes: Option<Scopes>,
+    /// It was told that nothing is deleted.
+    pub(super) told_no_deletion: bool,
+    /// With `--one-file-system`: where the directory is that was named last.
+    pub(super) file_system: Option<u64>,
     /// Requests since the last flush.
     unflushed: usize,
     entries: u64,
@@ -101,6 +122,7 @@ impl Ask {
 
 impl Generator {
     pub(super) fn new(side: Arc<Side>, hear: Hearing<Told>) -> Self {
+        let deleter = Deleter::new(Arc::clone(&side.run), &side.options, None);
         Self {
             side,
             hear,
@@ -113,6 +135,14 @@ impl Generator {
             namesakes: Namesakes::default(),
             dirs: TargetDirs::default(),
             missing: HashSet::new(),
+            holding: None,
+            late: Vec::new(),
+            links: HardLinks::default(),
+            deleter,
+            found: Vec::new(),
+            scopes: None,
+            told_no_deletion: false,
+            file_system: None,
             unflushed: 0,
             entries: 0,
             bytes: 0,
@@ -174,7 +204,41 @@ impl Generator {
         )?;
         // Nobody else sets it.
         let _ = side.target.set(target);
+        self.prepare_backups()?;
         Ok(())
+    }
+
+    fn prepare_backups(&mut self) -> Result<(), Failure> {
+        let side = &self.side;
+        let options = &side.options;
+        let mut tree = None;
+        if let Some(named) = options.backup_dir.as_ref().filter(|_| !options.dry_run) {
+            let root = side.target().make_beside(named);
+            let path = named.as_encoded_bytes();
+            let root = root.map_err(|error| texts::cannot("backup_dir", path, &error, 11))?;
+            tree = Some((root, path.to_vec()));
+        }
+        let backup = options.backup.then(|| Arc::new(Backup::new(options, tree)));
+        self.deleter = Deleter::new(Arc::clone(&side.run), options, backup.clone());
+        // Nobody else sets it.
+        let _ = side.backup.set(backup);
+        Ok(())
+    }
+
+    /// Keeps what is there of an entry that is to be replaced, where that is wanted. False when it
+    /// cannot be kept.
+    pub(super) fn back_up(&self, at: &At<'_>, name: &Name, stat: &Stat) -> bool {
+        let (Some(backup), Some(dir)) = (self.side.backup(), self.dir()) else {
+            return true;
+        };
+        let path = Side::path_of(self.target_dir(), name);
+        match backup.keep_too(&self.side.run, dir, &path, name, stat) {
+            Ok(()) => true,
+            Err(error) => {
+                self.side.failed(Who::Generator, "backup of", at.entry, &error);
+                false
+            }
+        }
     }
 
     /// With incremental recursion: each list is done by itself, in order.
@@ -196,6 +260,13 @@ impl Generator {
     /// Without: the one list is said to be done at once, what did not verify is asked for again
     /// when everything has come.
     fn work_at_once(&mut self) -> Result<(), Failure> {
+        let list = Arc::clone(&self.lists[0].list);
+        if self.side.options.prune_empty_dirs {
+            self.holding = Some(holding(&list));
+        }
+        if self.side.options.delete == Delete::Before {
+            self.sweep_all(&list)?;
+        }
         self.walk(0)?;
         self.done()?;
         while self.answered.lists == 0 {
@@ -224,7 +295,15 @@ impl Generator {
         }
         self.done()?;
         let is_31 = self.side.run.setup.protocol.is_31_or_newer();
+        if matches!(self.side.options.delete, Delete::Delay | Delete::After) {
+            while !self.answered.updates {
+                self.wait()?;
+            }
+            self.sweep_late()?;
+        }
+        self.deleter.conclude();
         if is_31 {
+            self.tell_deletions()?;
             self.done()?;
         }
         while !self.answered.end {
@@ -235,6 +314,37 @@ impl Generator {
         self.side.seal()?;
         self.done()?;
         self.side.run.outgoing.flush()
+    }
+
+    /// Deletes what was to be deleted at the end.
+    fn sweep_late(&mut self) -> Result<(), Failure> {
+        self.sweep_found()?;
+        let list = self.lists.front().map(|open| Arc::clone(&open.list));
+        if let Some(list) = list {
+            if self.side.options.delete == Delete::After {
+                self.sweep_all(&list)?;
+            }
+            self.finish_dirs_of(&list);
+        }
+        for late in std::mem::take(&mut self.late) {
+            self.finish_dir(&late);
+        }
+        Ok(())
+    }
+
+    /// Tells the sender, and the statistics, what was deleted.
+    fn tell_deletions(&mut self) -> Result<(), Failure> {
+        let options = &self.side.options;
+        let deleted = self.deleter.deleted();
+        self.side.tally.deleted(&deleted);
+        if options.delete == Delete::No && !options.force {
+            return Ok(());
+        }
+        let ndx = &mut self.ndx;
+        self.side.run.outgoing.data(|out| {
+            ndx.put(out, Ndx::DelStats);
+            deleted.put(out);
+        })
     }
 
     /// Puts all delayed updates in their places.
@@ -250,7 +360,7 @@ impl Generator {
                 Err(error) => {
                     let path = self.side.in_place(&self.side.shown(&delayed));
                     let doing = [&b"rename of delayed update of "[..], &path];
-                    let line = texts::failed(texts::Who::Generator, &doing, &error);
+                    let line = texts::failed(Who::Generator, &doing, &error);
                     self.side.run.say(Level::FileError, line);
                 }
             }
@@ -271,7 +381,7 @@ impl Generator {
         }
         if let Err(error) = root.sync() {
             let path = self.side.in_place(&self.side.target().shown);
-            let line = texts::failed(texts::Who::Generator, &[b"syncfs ", &path], &error);
+            let line = texts::failed(Who::Generator, &[b"syncfs ", &path], &error);
             self.side.run.say(Level::FileError, line);
         }
     }
@@ -402,6 +512,13 @@ impl Generator {
 
     fn list_came(&mut self, list: Arc<List>) {
         self.side.tally.listed(&list);
+        if self.side.options.hard_links {
+            for (index, entry) in list.entries() {
+                if let Some(link) = entry.extra().hard_link {
+                    self.links.listed(link.group, index);
+                }
+            }
+        }
         self.entries += u64::from(list.len());
         let sizes = list
             .entries()
@@ -435,17 +552,25 @@ impl Generator {
             return Ok(());
         };
         open.pending = open.pending.saturating_sub(1);
-        let options = &self.side.options;
-        if verdict == Verdict::Done && options.remove_source_files && !options.delay_updates {
-            self.side.run.outgoing.message(&Message::Success(index));
-        }
-        Ok(())
+        let list = Arc::clone(&open.list);
+        let entry = list.get(index).expect("it was asked for");
+        let at = At {
+            list: &list,
+            index,
+            entry,
+            is_parent: false,
+        };
+        let step = match verdict {
+            Verdict::Done => Step::There,
+            _ => Step::Nothing,
+        };
+        self.ended(&at, step, true)
     }
 
     /// An entry is as it is to be: its source may go, where that is wanted.
     pub(super) fn is_safe(&self, at: &At<'_>) {
         let options = &self.side.options;
-        if options.remove_source_files && !options.dry_run {
+        if options.remove_source_files && !options.dry_run && !options.delay_updates {
             self.side.run.outgoing.message(&Message::Success(at.index));
         }
     }
@@ -474,6 +599,10 @@ impl Generator {
             true => {
                 if let Some(parent) = list.parent() {
                     self.finish_dir(parent);
+                    let path = parent.path.to_vec();
+                    if self.found.last().is_some_and(|found| found.path == path) {
+                        self.late.push(Arc::clone(parent));
+                    }
                 }
             }
             false => {
@@ -506,6 +635,18 @@ impl Generator {
         if let Some(open) = self.list_of(at.index) {
             open.pending = open.pending.saturating_sub(1);
         }
+    }
+
+    /// An entry waits for another.
+    pub(super) fn count_pending(&mut self, index: FileIndex) {
+        if let Some(open) = self.list_of(index) {
+            open.pending += 1;
+        }
+    }
+
+    /// The list that an index is of, unless it is done.
+    pub(super) fn list_with(&mut self, index: FileIndex) -> Option<Arc<List>> {
+        self.list_of(index).map(|open| Arc::clone(&open.list))
     }
 
     fn list_of(&mut self, index: FileIndex) -> Option<&mut OpenList> {
@@ -544,7 +685,7 @@ impl Generator {
         resolved: &Resolved,
         transfer: Transfer,
         basis: Option<SourceFile>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         let (again, head) = (transfer.again, transfer.head);
         let request = self.request(at, ask, resolved, Some(transfer));
         if !again && let Some(open) = self.list_of(at.index) {
@@ -553,10 +694,12 @@ impl Generator {
         self.send(request)?;
         if self.side.options.dry_run {
             self.settle(at);
-        } else if let Some(basis) = basis {
+            return Ok(Step::There);
+        }
+        if let Some(basis) = basis {
             self.send_sums(&head, &basis)?;
         }
-        Ok(())
+        Ok(Step::Underway)
     }
 
     /// Appends the block sums of a basis. One that cannot be read has sums of zeros, which match

@@ -1,73 +1,174 @@
 //! Groups of names of one file: who of them is made first, and who waits to be linked to it.
+//!
+//! Source: rsync(1), «--hard-links», and rsync 3.5.0 as it behaves.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use barge_rsync::wire::ndx::FileIndex;
-use barge_types::RelPath;
 
-/// The groups of a run, by the number their first member had in the lists. They are remembered until
-/// the end: no list says which member is the last.
+use super::dirs::TargetDir;
+
+/// The groups of a run, by the numbers they have in the lists. They are remembered until the end:
+/// no list says which member is the last.
 #[derive(Debug, Default)]
 pub(super) struct HardLinks(HashMap<u32, Group>);
 
+#[derive(Debug, Default)]
+struct Group {
+    /// The last member that is known.
+    last: Option<FileIndex>,
+    stage: Stage,
+    /// Members that were passed over because nothing is there under their names.
+    passed_over: Vec<FileIndex>,
+    /// Members that came after the leader.
+    waiting: Vec<FileIndex>,
+}
+
 /// How far a group is.
-#[derive(Debug)]
-enum Group {
-    /// A leader is on its way; these wait for it.
-    Underway(Vec<FileIndex>),
+#[derive(Clone, Debug, Default)]
+enum Stage {
+    /// No member leads.
+    #[default]
+    Open,
+    /// One is on its way.
+    Underway,
     /// A name of the file is there.
-    Made(Arc<RelPath>),
+    Made(Arc<Leader>),
+}
+
+/// Where a name of a group's file is.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// Its path, as the lists have it.
+    pub(super) path: Vec<u8>,
+    /// Its directory here.
+    pub(super) dir: Arc<TargetDir>,
+    /// What it has of [`barge_fs::LinkKey`]; unknown in a dry run that would have made it.
+    pub(super) inode: Option<(u64, u64)>,
 }
 
 /// What a member is to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Part {
     /// Be made, or be taken as it is: the others follow.
     Lead,
     /// Wait until the leader is through.
     Wait,
     /// Become another name of this.
-    LinkTo(Arc<RelPath>),
+    LinkTo(Arc<Leader>),
 }
 
 impl HardLinks {
-    /// The part of the member `index`, which is come to for the first time.
-    pub(super) fn meet(&mut self, group: u32, index: FileIndex) -> Part {
-        match self.0.get_mut(&group) {
-            None => {
-                self.0.insert(group, Group::Underway(Vec::new()));
-                Part::Lead
-            }
-            Some(Group::Underway(waiting)) => {
-                waiting.push(index);
+    /// A member is in a list that came.
+    pub(super) fn listed(&mut self, group: u32, index: FileIndex) {
+        let group = self.0.entry(group).or_default();
+        group.last = group.last.max(Some(index));
+    }
+
+    /// The part of a member that is come to. With `passes` it leaves the lead to a later one, if
+    /// there is any: it may be there already.
+    pub(super) fn meet(&mut self, group: u32, index: FileIndex, passes: bool) -> Part {
+        let group = self.0.entry(group).or_default();
+        match &group.stage {
+            Stage::Made(leader) => Part::LinkTo(Arc::clone(leader)),
+            Stage::Underway => {
+                group.waiting.push(index);
                 Part::Wait
             }
-            Some(Group::Made(path)) => Part::LinkTo(Arc::clone(path)),
+            Stage::Open if passes && group.last > Some(index) => {
+                group.passed_over.push(index);
+                Part::Wait
+            }
+            Stage::Open => {
+                group.stage = Stage::Underway;
+                Part::Lead
+            }
         }
     }
 
     /// The leader is in its place; returns who is to be linked to it now.
-    pub(super) fn made(&mut self, group: u32, path: RelPath) -> (Arc<RelPath>, Vec<FileIndex>) {
-        let path = Arc::new(path);
-        let made = Group::Made(Arc::clone(&path));
-        let waiting = match self.0.insert(group, made) {
-            Some(Group::Underway(waiting)) => waiting,
-            Some(Group::Made(_)) | None => Vec::new(),
-        };
-        (path, waiting)
+    pub(super) fn made(&mut self, group: u32, leader: Leader) -> (Arc<Leader>, Vec<FileIndex>) {
+        let group = self.0.entry(group).or_default();
+        let leader = Arc::new(leader);
+        group.stage = Stage::Made(Arc::clone(&leader));
+        let mut followers = std::mem::take(&mut group.passed_over);
+        followers.reverse();
+        followers.append(&mut group.waiting);
+        (leader, followers)
     }
 
-    /// The leader cannot be made; returns who is to lead in its place.
-    pub(super) fn failed(&mut self, group: u32) -> Option<FileIndex> {
-        let Some(Group::Underway(waiting)) = self.0.get_mut(&group) else {
-            return None;
-        };
-        if waiting.is_empty() {
-            // Who comes later tries anew.
-            self.0.remove(&group);
-            return None;
+    /// The leader cannot be made, or has as many names as it may have; returns who of those that
+    /// wait is to lead in its place.
+    pub(super) fn lost(&mut self, group: u32) -> Option<FileIndex> {
+        let group = self.0.entry(group).or_default();
+        group.stage = Stage::Open;
+        let next = group.passed_over.pop().or_else(|| {
+            let any = !group.waiting.is_empty();
+            any.then(|| group.waiting.remove(0))
+        })?;
+        group.stage = Stage::Underway;
+        Some(next)
+    }
+
+    /// A member leads a group whose file has as many names as it may have.
+    pub(super) fn lead_anew(&mut self, group: u32) {
+        self.0.entry(group).or_default().stage = Stage::Underway;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::over_rsync::receiver::dirs::TargetDirs;
+
+    fn index(n: u32) -> FileIndex {
+        FileIndex::new(n).unwrap()
+    }
+
+    fn leader() -> Leader {
+        Leader {
+            path: b"leader".to_vec(),
+            dir: TargetDirs::default().at(b".").unwrap(),
+            inode: None,
         }
-        Some(waiting.remove(0))
+    }
+
+    fn group_of(members: u32) -> HardLinks {
+        let mut links = HardLinks::default();
+        (0..members).for_each(|n| links.listed(7, index(n)));
+        links
+    }
+
+    #[test]
+    fn last_known_member_leads_when_none_is_there_and_the_others_follow_backwards() {
+        let mut links = group_of(3);
+        assert!(matches!(links.meet(7, index(0), true), Part::Wait));
+        assert!(matches!(links.meet(7, index(1), true), Part::Wait));
+        assert!(matches!(links.meet(7, index(2), true), Part::Lead));
+        links.listed(7, index(9));
+        assert!(matches!(links.meet(7, index(9), true), Part::Wait));
+        let (_, followers) = links.made(7, leader());
+        assert_eq!(followers, [index(1), index(0), index(9)]);
+        assert!(matches!(links.meet(7, index(10), true), Part::LinkTo(_)));
+    }
+
+    #[test]
+    fn member_that_is_there_leads_at_once() {
+        let mut links = group_of(3);
+        assert!(matches!(links.meet(7, index(0), false), Part::Lead));
+        assert!(matches!(links.meet(7, index(1), false), Part::Wait));
+    }
+
+    #[test]
+    fn another_leads_when_the_leader_is_lost() {
+        let mut links = group_of(3);
+        assert!(matches!(links.meet(7, index(0), true), Part::Wait));
+        assert!(matches!(links.meet(7, index(1), false), Part::Lead));
+        assert!(matches!(links.meet(7, index(2), true), Part::Wait));
+        assert_eq!(links.lost(7), Some(index(0)));
+        assert_eq!(links.lost(7), Some(index(2)));
+        assert_eq!(links.lost(7), None);
+        assert!(matches!(links.meet(7, index(4), true), Part::Lead));
     }
 }

@@ -9,19 +9,25 @@
 //! Source: the rsync protocol as recorded between two stock 3.5.0 peers, and rsync(1).
 
 mod attributes;
+mod backup;
 mod basis;
 mod decide;
+mod delete;
 mod destination;
 mod dirs;
 mod files;
 mod folders;
+mod followers;
 mod generator;
+mod hard_links;
 mod others;
 mod partial;
 mod receive;
 mod requests;
 mod rules;
+mod scopes;
 mod side;
+mod sweep;
 mod texts;
 mod walk;
 mod write;
@@ -89,7 +95,8 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     });
     let identity = Identity::of_process();
     let side = Arc::new(Side {
-        attributes: Attributes::new(&options, &identity, rules),
+        attributes: Attributes::new(&options, &identity, rules.clone()),
+        rules,
         destination: paths.pop().unwrap_or_else(|| PathBuf::from(".")),
         run: Arc::clone(&run),
         options,
@@ -99,6 +106,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         target: OnceLock::new(),
         temp: OnceLock::new(),
         alternates: OnceLock::new(),
+        backup: OnceLock::new(),
         delayed: Mutex::default(),
     });
     let mut receiving = Receiving::new(Arc::clone(&side), wire, tell.clone());

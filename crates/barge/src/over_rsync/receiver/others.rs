@@ -10,6 +10,7 @@ use super::basis::Fit;
 use super::decide;
 use super::generator::{Ask, At, Generator};
 use super::texts::Who;
+use super::walk::Step;
 use crate::over_rsync::{Failure, Level};
 
 impl Generator {
@@ -18,7 +19,7 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         stat: Option<Stat>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         let target = at.entry.extra().link.as_deref();
         let Some(target) = target.filter(|_| self.side.options.links) else {
             return self.skip_non_regular(at);
@@ -32,7 +33,7 @@ impl Generator {
         at: &At<'_>,
         name: &Name,
         stat: Option<Stat>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         let options = &self.side.options;
         let wanted = match at.entry.is_device() {
             true => options.devices,
@@ -51,13 +52,13 @@ impl Generator {
         }
     }
 
-    fn skip_non_regular(&self, at: &At<'_>) -> Result<(), Failure> {
+    fn skip_non_regular(&self, at: &At<'_>) -> Result<Step, Failure> {
         if self.side.options.info.nonreg > 0 {
             let path = at.entry.path.to_vec();
             let line = [b"skipping non-regular file \"", &path[..], b"\"\n"].concat();
             self.side.run.say(Level::Info, line);
         }
-        Ok(())
+        Ok(Step::Nothing)
     }
 
     fn other(
@@ -66,12 +67,12 @@ impl Generator {
         name: &Name,
         stat: Option<Stat>,
         kind: &Kind,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
         let stat = match stat {
-            Some(stat) if stat.kind != StatKind::of(kind) => match self.make_way(at, name)? {
+            Some(stat) if stat.kind != StatKind::of(kind) => match self.make_way(at, name, &stat)? {
                 true => None,
-                false => return Ok(()),
+                false => return Ok(Step::Nothing),
             },
             stat => stat,
         };
@@ -79,7 +80,7 @@ impl Generator {
             return self.make_new(at, name, kind);
         };
         let Some(found) = self.look(at, name, stat) else {
-            return Ok(());
+            return Ok(Step::Nothing);
         };
         if self.is_there(name, &found.stat, kind) {
             return self.same(at, name, &found);
@@ -88,7 +89,7 @@ impl Generator {
         self.make(at, name, kind, Some(&found.stat), flags, &resolved)
     }
 
-    fn make_new(&mut self, at: &At<'_>, name: &Name, kind: &Kind) -> Result<(), Failure> {
+    fn make_new(&mut self, at: &At<'_>, name: &Name, kind: &Kind) -> Result<Step, Failure> {
         let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
         let Some(alternate) = self.alternate(at, name, Some(kind)) else {
             let resolved = self.side.attributes.resolve(at.entry, None, &[]);
@@ -98,9 +99,10 @@ impl Generator {
         let begun = match (alternate.fit, self.side.options.basis_kind) {
             (Fit::Kind, _) => begun,
             (Fit::All, BasisKind::Compare) => return self.up_to_date(at, ItemFlags::default()),
-            (Fit::All, BasisKind::Link) if self.link_alternate(at, name, &alternate)? => {
-                return Ok(());
-            }
+            (Fit::All, BasisKind::Link) => match self.link_alternate(at, name, &alternate)? {
+                Some(step) => return Ok(step),
+                None => ItemFlags::LOCAL,
+            },
             _ => ItemFlags::LOCAL,
         };
         let (flags, _, resolved) = self.differences(at, &alternate.found, begun);
@@ -129,17 +131,21 @@ impl Generator {
         have: Option<&Stat>,
         flags: ItemFlags,
         resolved: &Resolved,
-    ) -> Result<(), Failure> {
+    ) -> Result<Step, Failure> {
         if !self.side.options.dry_run {
+            if let Some(stat) = have
+                && !self.back_up(at, name, stat)
+            {
+                return Ok(Step::Nothing);
+            }
             if let Err((doing, error)) = self.make_and_place(at, name, kind, have, resolved) {
                 self.side.failed(Who::Generator, doing, at.entry, &error);
-                return Ok(());
+                return Ok(Step::Nothing);
             }
             self.target_dir().touch();
         }
         self.note(at, Ask::new(flags), resolved)?;
-        self.is_safe(at);
-        Ok(())
+        Ok(Step::There)
     }
 
     fn make_and_place(

@@ -77,6 +77,12 @@ impl Side {
             op: "openat",
             errno: ENOENT,
         })?;
+        if let Some(backup) = self.backup()
+            && let Some(stat) = dir.find(&delayed.name)?
+        {
+            let path = Self::path_of(&delayed.dir, &delayed.name);
+            backup.keep_too(&self.run, &dir, &path, &delayed.name, &stat)?;
+        }
         partial.rename_into(&delayed.name, &dir, &delayed.name)?;
         delayed.dir.touch();
         self.leave_partial_dir(&dir);

@@ -364,6 +364,11 @@ impl Receiving {
                 let dir = root.and_then(|root| root.as_ref()?.dir(&transfer.dir.path).ok());
                 dir.and_then(|dir| dir.open_file(name).ok())
             }
+            BasisKind::Backup => {
+                let path = Side::path_of(&transfer.dir, name);
+                let backup = self.side.backup();
+                backup.and_then(|backup| backup.open(dir, &path, name).ok())
+            }
             BasisKind::Partial => {
                 let partial = self.side.partial_dir(dir, false).ok().flatten();
                 partial.and_then(|partial| partial.open_file(name).ok())
@@ -415,6 +420,7 @@ impl Receiving {
         if options.delay_updates && transfer.how != How::Device {
             return self.delay(request, transfer, place);
         }
+        self.back_up(transfer, place)?;
         match place.writer.staged.place(&place.dir, &place.name) {
             Err(error) if error.is_mount_point() => self.carry_over(request, transfer, place)?,
             placed => placed?,
@@ -423,6 +429,21 @@ impl Receiving {
             self.drop_partial(request, transfer, place);
         }
         Ok(())
+    }
+
+    /// Keeps what a file replaces, where that is wanted.
+    fn back_up(&self, transfer: &Transfer, place: &Place) -> Result<(), Error> {
+        if !matches!(transfer.how, How::Beside | How::Partial) {
+            return Ok(());
+        }
+        let Some(backup) = self.side.backup() else {
+            return Ok(());
+        };
+        let Some(stat) = place.dir.find(&place.name)? else {
+            return Ok(());
+        };
+        let path = Side::path_of(&transfer.dir, &place.name);
+        backup.keep_too(&self.side.run, &place.dir, &path, &place.name, &stat)
     }
 
     /// Puts a file where it waits for the end of the run.

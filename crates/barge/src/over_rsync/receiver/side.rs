@@ -11,14 +11,17 @@ use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::ItemFlags;
 use barge_rsync::wire::list::List;
 use barge_rsync::wire::ndx::FileIndex;
-use barge_rsync::wire::stats::Statistics;
+use barge_rsync::wire::stats::{DelStats, Statistics};
 use barge_types::{Name, NameError, RelPath};
 
 use super::attributes::Attributes;
+use super::backup::Backup;
 use super::destination::Target;
+use super::dirs::TargetDir;
 use super::partial::Delayed;
 use super::requests::{Request, Requests};
 use super::texts::{self, Who};
+use crate::filter::RuleList;
 use crate::over_rsync::agreed::Base;
 use crate::over_rsync::run::Run;
 use crate::over_rsync::{Event, Failure, Item, ItemSide, Level, RunStats, Seal};
@@ -31,12 +34,16 @@ pub(super) struct Side {
     /// The argument that says where to.
     pub(super) destination: PathBuf,
     pub(super) attributes: Attributes,
+    /// The client's rules, which decide what is deleted.
+    pub(super) rules: RuleList,
     pub(super) requests: Requests,
     pub(super) tally: Tally,
     /// Known before anything is asked for.
     pub(super) target: OnceLock<Target>,
     pub(super) temp: OnceLock<Result<Dir, Error>>,
     pub(super) alternates: OnceLock<Vec<Option<Root>>>,
+    /// Where backups go; `None` when none are made.
+    pub(super) backup: OnceLock<Option<Arc<Backup>>>,
     /// Updates that wait for the end of the run.
     pub(super) delayed: Mutex<Vec<Delayed>>,
 }
@@ -96,6 +103,18 @@ impl Tally {
                 }
             }
         });
+    }
+
+    /// Counts what was deleted.
+    pub(super) fn deleted(&self, deleted: &DelStats) {
+        let kinds = [
+            deleted.files,
+            deleted.dirs,
+            deleted.links,
+            deleted.devices,
+            deleted.specials,
+        ];
+        self.with(|stats| stats.deleted = Some(kinds.map(u64::from)));
     }
 
     /// Counts the content of a file that came.
@@ -259,6 +278,16 @@ impl Side {
 
     pub(super) fn delayed(&self) -> MutexGuard<'_, Vec<Delayed>> {
         self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What keeps backups, where they are wanted.
+    pub(super) fn backup(&self) -> Option<&Arc<Backup>> {
+        self.backup.get()?.as_ref()
+    }
+
+    /// The path of an entry that is called `name` in a directory, as backups and deletions know it.
+    pub(super) fn path_of(dir: &TargetDir, name: &Name) -> Vec<u8> {
+        dir.path.join(name).as_bytes().to_vec()
     }
 
     /// The directory for temporary files, where one is named.

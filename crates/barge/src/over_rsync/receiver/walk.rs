@@ -1,10 +1,12 @@
 //! One entry of a list: where it goes, whether it is dealt with at all, and what is there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use barge_fs::{Dir, Error, Stat, StatKind};
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::ItemFlags;
+use barge_rsync::wire::list::List;
 use barge_types::{Name, Xattr};
 
 use super::attributes::{Attributes, Resolved};
@@ -21,6 +23,17 @@ pub(super) struct Here {
     target: Arc<TargetDir>,
     /// `None` when it is not there, which only a dry run goes on with.
     dir: Option<Dir>,
+}
+
+/// How far an entry is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    /// It is as it is to be.
+    There,
+    /// Its content is on its way, or it waits for another.
+    Underway,
+    /// Nothing was done, or could be.
+    Nothing,
 }
 
 /// An entry that is there.
@@ -40,6 +53,9 @@ impl Generator {
                 false => self.own_dir(at),
             };
         }
+        if self.is_pruned(entry) {
+            return Ok(());
+        }
         if !self.go_to(entry) {
             self.skip_below(entry);
             return Ok(());
@@ -53,11 +69,41 @@ impl Generator {
         if self.is_left_alone(at, stat.as_ref()) {
             return Ok(());
         }
-        match decide::kind(entry) {
-            Some(StatKind::Directory) => self.make_early(at, &name, stat),
-            Some(StatKind::File) => self.file(at, &name, stat),
-            Some(StatKind::Symlink) => self.symlink(at, &name, stat),
-            Some(_) => self.node(at, &name, stat),
+        if let Some(step) = self.member(at, &name, stat.as_ref())? {
+            return self.ended(at, step, false);
+        }
+        let step = self.deal_with(at, &name, stat)?;
+        self.ended(at, step, true)
+    }
+
+    /// Deals with an entry by its kind.
+    pub(super) fn deal_with(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        stat: Option<Stat>,
+    ) -> Result<Step, Failure> {
+        match decide::kind(at.entry) {
+            Some(StatKind::Directory) => self.make_early(at, name, stat),
+            Some(StatKind::File) => self.file(at, name, stat),
+            Some(StatKind::Symlink) => self.symlink(at, name, stat),
+            Some(_) => self.node(at, name, stat),
+            None => self.remove_missing(at, name, stat),
+        }
+    }
+
+    /// An entry was dealt with, or is underway. One that led a group of hard links decides about the
+    /// others.
+    pub(super) fn ended(&mut self, at: &At<'_>, step: Step, led: bool) -> Result<(), Failure> {
+        if step == Step::Underway {
+            return Ok(());
+        }
+        let there = step == Step::There;
+        if there && !at.entry.is_dir() {
+            self.is_safe(at);
+        }
+        match self.group(at).filter(|_| led) {
+            Some(group) => self.lead_or_lose(at, group, there),
             None => Ok(()),
         }
     }
@@ -119,6 +165,12 @@ impl Generator {
                 .run
                 .say(Level::Info, [&words.concat()[..], b"\n"].concat());
         }
+    }
+
+    /// Whether a directory is left out for having nothing in it: `--prune-empty-dirs`.
+    pub(super) fn is_pruned(&self, entry: &FileEntry) -> bool {
+        let holding = self.holding.as_ref().filter(|_| entry.is_dir());
+        holding.is_some_and(|holding| !holding.contains(&entry.path.to_vec()))
     }
 
     /// Nothing below this entry is to be looked at, if it is a directory.
@@ -202,6 +254,11 @@ impl Generator {
         }
     }
 
+    /// The same, also where it was not there when it was looked at before.
+    pub(super) fn find_now(&self, name: &Name) -> Option<Stat> {
+        self.dir()?.find(name).ok().flatten()
+    }
+
     /// The current directory; `None` when it is not there.
     pub(super) fn dir(&self) -> Option<&Dir> {
         self.here.as_ref().and_then(|here| here.dir.as_ref())
@@ -235,16 +292,41 @@ impl Generator {
         found: &Found,
         begun: ItemFlags,
     ) -> (ItemFlags, Want, Resolved) {
+        self.differences_from(at, found, begun, false)
+    }
+
+    /// The same of an entry that becomes another name of a file.
+    pub(super) fn differences_of_link(
+        &self,
+        at: &At<'_>,
+        found: &Found,
+        begun: ItemFlags,
+    ) -> (ItemFlags, Want, Resolved) {
+        self.differences_from(at, found, begun, true)
+    }
+
+    fn differences_from(
+        &self,
+        at: &At<'_>,
+        found: &Found,
+        begun: ItemFlags,
+        renamed: bool,
+    ) -> (ItemFlags, Want, Resolved) {
         let attributes = &self.side.attributes;
         let want = attributes.want(at.entry, Some(&found.stat));
         let resolved = attributes.resolve(at.entry, Some(&found.xattrs), &[]);
         let rules = &attributes.rules;
-        let flags = rules.differences(at.entry, &want, &found.stat, begun, false);
+        let flags = rules.differences(at.entry, &want, &found.stat, begun, renamed);
         (flags | resolved.flags, want, resolved)
     }
 
     /// An entry whose content is right: its attributes may still differ.
-    pub(super) fn same(&mut self, at: &At<'_>, name: &Name, found: &Found) -> Result<(), Failure> {
+    pub(super) fn same(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        found: &Found,
+    ) -> Result<Step, Failure> {
         let none = ItemFlags::default();
         let (flags, want, resolved) = self.differences(at, found, none);
         if flags != none && !self.side.options.dry_run {
@@ -254,8 +336,7 @@ impl Generator {
             self.tell_up_to_date(at);
         }
         self.note(at, Ask::new(flags), &resolved)?;
-        self.is_safe(at);
-        Ok(())
+        Ok(Step::There)
     }
 
     /// Tells that an entry is as it is to be, where no item does.
@@ -291,21 +372,29 @@ impl Generator {
         }
     }
 
-    /// Removes what stands in the way of an entry of another kind; false when it stays.
-    pub(super) fn make_way(&mut self, _at: &At<'_>, name: &Name) -> Result<bool, Failure> {
-        if self.side.options.dry_run {
-            return Ok(true);
-        }
-        let Some(dir) = self.dir() else {
-            return Ok(true);
-        };
-        Ok(dir.unlink(name).or_else(|_| dir.remove_dir(name)).is_ok())
-    }
-
     pub(super) fn cannot_look(&self, entry: &FileEntry, error: &Error) {
         let doing = "recv_generator: failed to stat";
         self.side.failed(Who::Generator, doing, entry, error);
     }
+}
+
+/// The directories of a list that have something else than directories below them.
+pub(super) fn holding(list: &List) -> HashSet<Vec<u8>> {
+    let mut holding = HashSet::from([b".".to_vec()]);
+    let mut last: Option<&Arc<[u8]>> = None;
+    for (_, entry) in list.entries().filter(|(_, entry)| !entry.is_dir()) {
+        let dir = entry.path.dir();
+        if is_same(dir, last) {
+            continue;
+        }
+        last = dir;
+        let mut above = dir.map_or(&[][..], |dir| dir);
+        while !above.is_empty() && holding.insert(above.to_vec()) {
+            let slash = above.iter().rposition(|&byte| byte == b'/');
+            above = &above[..slash.unwrap_or(0)];
+        }
+    }
+    holding
 }
 
 /// Whether two entries are in one directory.
