@@ -14,6 +14,9 @@ pub enum Failure {
     /// The connection ended before the goodbye was complete.
     #[error("connection unexpectedly closed")]
     Closed,
+    /// Another thread of this side ended the run, and knows why.
+    #[error("the run is over")]
+    Over,
     /// The connection failed.
     #[error("{op} error: {source}")]
     Connection {
@@ -49,7 +52,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Wire(error) => error.exit_code(),
-            Self::Closed => exit::STREAM,
+            Self::Closed | Self::Over => exit::STREAM,
             Self::Connection { .. } => exit::SOCKET,
             Self::TimedOut(_) => exit::TIMEOUT,
             Self::Peer(code) | Self::Fatal { code, .. } => *code,
@@ -58,7 +61,10 @@ impl Failure {
 
     /// Whether the peer can still be told: the connection works, and it was not the peer's word.
     pub(crate) fn can_be_told(&self) -> bool {
-        let silent = matches!(self, Self::Closed | Self::Connection { .. } | Self::Peer(_));
+        let silent = matches!(
+            self,
+            Self::Closed | Self::Over | Self::Connection { .. } | Self::Peer(_)
+        );
         // rsync's own order: codes of a connection that is of no use any more.
         !silent && ![exit::SOCKET, exit::STREAM, 19, exit::TIMEOUT].contains(&self.exit_code())
     }

@@ -120,7 +120,11 @@ impl Incoming {
         self.run.outgoing.flush()?;
         loop {
             let due = self.keep_alive()?;
-            match self.fill(due.patience()) {
+            if self.run.is_over() {
+                return Err(Failure::Over);
+            }
+            let patience = due.patience().map_or(LOOK_UP, |due| due.min(LOOK_UP));
+            match self.fill(Some(patience)) {
                 Ok(0) => return Err(Failure::Closed),
                 Ok(_) => return Ok(()),
                 Err(error) if may_go_on(&error) => {}
@@ -228,6 +232,9 @@ fn level_of(kind: TextKind) -> Level {
         TextKind::Warning => Level::Warning,
     }
 }
+
+/// How long a read waits before it is looked whether the run is over.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// Bytes of one piece of memory that is read into.
 const ROOM: usize = 128 << 10;

@@ -29,6 +29,8 @@ pub(crate) struct Run {
     listener: Arc<dyn Listener>,
     io_errors: AtomicU8,
     file_error: AtomicBool,
+    /// Another thread of this side has ended it.
+    over: AtomicBool,
     /// The transfer proper has started: older peers know keep-alives from there on.
     started: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Run {
             listener,
             io_errors: AtomicU8::new(0),
             file_error: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             started: AtomicBool::new(false),
         }
     }
@@ -103,6 +106,15 @@ impl Run {
     /// All trouble so far.
     pub(crate) fn io_errors(&self) -> IoErrors {
         IoErrors::from_wire(self.io_errors.load(Ordering::Relaxed).into())
+    }
+
+    /// Ends what other threads of this side wait for.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// From here on keep-alives may be sent to any peer.

@@ -89,7 +89,9 @@ impl Target {
             Err(error) if error.is_not_found() => return Ok(None),
             opened => opened.map_err(io_error)?,
         };
-        let len = usize::try_from(stat.size).unwrap_or(usize::MAX).min(MOST_RULES);
+        let len = usize::try_from(stat.size)
+            .unwrap_or(usize::MAX)
+            .min(MOST_RULES);
         let mut bytes = vec![0; len];
         let read = file.read_at(&mut bytes, 0).map_err(io_error)?;
         bytes.truncate(read);
@@ -129,7 +131,15 @@ pub(super) fn find(
     if options.mkpath {
         place.make_path(options.dry_run, tell)?;
     }
-    match place.kind_of(&place.path) {
+    let kind = match place.ground.hold(&place.path, true) {
+        Err(error) if !error.is_not_found() => {
+            let shown = place.shown(&place.path);
+            let doing = "ERROR: cannot stat destination";
+            return Err(texts::cannot_stat(doing, &shown, &error));
+        }
+        held => held.ok().map(|held| held.stat().kind),
+    };
+    match kind {
         Some(StatKind::Directory) => place.existing_dir(),
         Some(_) => place.existing_file(shape),
         None if shape.many || place.wants_dir => place.new_dir(options.dry_run, tell),

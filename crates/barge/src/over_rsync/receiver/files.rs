@@ -114,7 +114,12 @@ impl Generator {
         self.ask_with(at, Ask::new(flags), &resolved, None, basis)
     }
 
-    fn ask_for_changed(&mut self, at: &At<'_>, name: &Name, found: &Found) -> Result<Step, Failure> {
+    fn ask_for_changed(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        found: &Found,
+    ) -> Result<Step, Failure> {
         let (flags, _, resolved) = self.differences(at, found, self.transfer_flags());
         let Ok(backup) = self.back_up_in_place(at, name, &found.stat) else {
             return Ok(Step::Nothing);
@@ -187,7 +192,8 @@ impl Generator {
             Ok(_) if self.side.is_whole_file() => Ok(None),
             Ok(file) => Ok(Some((Basis::Backup, file))),
             Err(error) => {
-                self.side.failed(Who::Generator, "backup of", at.entry, &error);
+                self.side
+                    .failed(Who::Generator, "backup of", at.entry, &error);
                 Err(())
             }
         }

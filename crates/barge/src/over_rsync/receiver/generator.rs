@@ -156,6 +156,7 @@ impl Generator {
         }
         self.find_destination()?;
         self.side.run.transfer_starts();
+        self.tell_method();
         match self.side.run.setup.is_incremental() {
             true => self.work_list_by_list()?,
             false => self.work_at_once()?,
@@ -235,14 +236,37 @@ impl Generator {
         match backup.keep_too(&self.side.run, dir, &path, name, stat) {
             Ok(()) => true,
             Err(error) => {
-                self.side.failed(Who::Generator, "backup of", at.entry, &error);
+                self.side
+                    .failed(Who::Generator, "backup of", at.entry, &error);
                 false
             }
         }
     }
 
+    /// How content will come over, for those who want to know much.
+    fn tell_method(&self) {
+        if self.side.options.verbose > 1 {
+            let word = match self.side.is_whole_file() {
+                true => "disabled for local transfer or --whole-file",
+                false => "enabled",
+            };
+            let line = format!("delta-transmission {word}\n");
+            self.side.run.say(Level::Info, line);
+        }
+    }
+
+    /// Waits for further lists, so that of a group of hard links as many names are known as rsync
+    /// looks at before it chooses one.
+    fn look_ahead(&mut self) -> Result<(), Failure> {
+        while self.side.options.hard_links && !self.lists_end && self.entries < LOOK_AHEAD {
+            self.wait()?;
+        }
+        Ok(())
+    }
+
     /// With incremental recursion: each list is done by itself, in order.
     fn work_list_by_list(&mut self) -> Result<(), Failure> {
+        self.look_ahead()?;
         loop {
             if let Some(at) = self.lists.iter().position(|open| !open.walked) {
                 self.walk(at)?;
@@ -783,8 +807,12 @@ impl Generator {
 
 /// The receiving thread knows why.
 fn over() -> Failure {
-    Failure::Closed
+    Failure::Over
 }
+
+/// Entries that are listed before the first group of hard links is looked at; senders list a thousand
+/// ahead.
+const LOOK_AHEAD: u64 = 500;
 
 /// Bytes of a basis that are read at once.
 const READ: usize = 256 << 10;

@@ -114,12 +114,18 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     let (received, generated) = std::thread::scope(|scope| {
         let thread = scope.spawn(|| take_all(&mut receiving, &tell));
         let generated = generator.run();
+        if generated.is_err() {
+            run.end();
+        }
         (thread.join(), generated)
     });
-    let received =
-        received.unwrap_or_else(|_| Err(Failure::fatal(15, "the receiving thread broke")));
+    let received = received.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let stats = side.stats();
-    match received.and(generated) {
+    let ended = match (received, generated) {
+        (Err(failure), Ok(()) | Err(Failure::Over)) => Err(failure),
+        (_, generated) => generated,
+    };
+    match ended {
         Ok(()) => part(&run, &mut receiving.wire, stats),
         Err(failure) => gave_up(&run, &mut receiving.wire, failure, stats),
     }
@@ -147,10 +153,15 @@ fn ear(tell: Sender<Told>) -> Ear {
     })
 }
 
-/// A run that came to its end: hears the peer's last words.
+/// A run that came to its end: a client hears its server's last words. A client of ours has said
+/// all there was, and may wait for us to go.
 fn part(run: &Run, wire: &mut Incoming, stats: RunStats) -> Ended {
     let closed = run.outgoing.close();
-    let failure = match closed.and_then(|()| wire.drain(LAST_WORDS)) {
+    let heard = closed.and_then(|()| match run.server {
+        true => Ok(()),
+        false => wire.drain(LAST_WORDS),
+    });
+    let failure = match heard {
         // The goodbye was complete: that the peer has gone is no failure.
         Err(failure @ Failure::Peer(_)) => Some(failure),
         _ => None,

@@ -70,10 +70,12 @@ impl Generator {
     ) -> Result<Step, Failure> {
         let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
         let stat = match stat {
-            Some(stat) if stat.kind != StatKind::of(kind) => match self.make_way(at, name, &stat)? {
-                true => None,
-                false => return Ok(Step::Nothing),
-            },
+            Some(stat) if stat.kind != StatKind::of(kind) => {
+                match self.make_way(at, name, &stat)? {
+                    true => None,
+                    false => return Ok(Step::Nothing),
+                }
+            }
             stat => stat,
         };
         let Some(stat) = stat else {

@@ -47,7 +47,11 @@ impl Scopes {
         open: &dyn Fn(&[u8]) -> Result<Dir, Error>,
     ) -> Result<Scope, NoScope> {
         let path = path.strip_prefix(b"/").unwrap_or(path);
-        while self.chain.last().is_some_and(|(above, _)| !leads_to(above, path)) {
+        while self
+            .chain
+            .last()
+            .is_some_and(|(above, _)| !leads_to(above, path))
+        {
             self.chain.pop();
         }
         if self.chain.is_empty() {
@@ -61,7 +65,10 @@ impl Scopes {
         {
             let begin = if above == b"." { 0 } else { above.len() + 1 };
             let rest = &path[begin..];
-            let len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            let len = rest
+                .iter()
+                .position(|&byte| byte == b'/')
+                .unwrap_or(rest.len());
             let next = path[..begin + len].to_vec();
             let dir = open(&next).map_err(|_| NoScope::Dir)?;
             let scope = scope.enter(&rest[..len], &dir).map_err(NoScope::Rules)?;

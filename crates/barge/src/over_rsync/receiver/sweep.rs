@@ -161,7 +161,11 @@ impl Generator {
                     .dir()
                     .is_some_and(|dir| **dir == *path || starts_below(dir, &path))
         };
-        let begin = if at.is_parent { at.list.start() } else { at.index };
+        let begin = if at.is_parent {
+            at.list.start()
+        } else {
+            at.index
+        };
         let entries = at.list.entries().filter(|(index, _)| *index >= begin);
         entries
             .map(|(_, entry)| entry)
@@ -212,7 +216,12 @@ impl Generator {
     }
 
     /// Removes what stands in the way of an entry of another kind; false when it stays.
-    pub(super) fn make_way(&mut self, at: &At<'_>, name: &Name, stat: &Stat) -> Result<bool, Failure> {
+    pub(super) fn make_way(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        stat: &Stat,
+    ) -> Result<bool, Failure> {
         let gone = self.remove(at, name, stat)? == Some(Fate::Gone);
         if !gone {
             let kind = match at.entry {
@@ -223,7 +232,13 @@ impl Generator {
                 _ => "special file",
             };
             let path = at.entry.path.to_vec();
-            let line = [b"could not make way for new ", kind.as_bytes(), b": ", &path, b"\n"];
+            let line = [
+                b"could not make way for new ",
+                kind.as_bytes(),
+                b": ",
+                &path,
+                b"\n",
+            ];
             self.side.run.say(Level::FileError, line.concat());
         }
         Ok(gone)
@@ -243,7 +258,11 @@ impl Generator {
     }
 
     fn remove(&mut self, at: &At<'_>, name: &Name, stat: &Stat) -> Result<Option<Fate>, Failure> {
-        let above = at.entry.path.dir().map_or(b".".to_vec(), |dir| dir.to_vec());
+        let above = at
+            .entry
+            .path
+            .dir()
+            .map_or(b".".to_vec(), |dir| dir.to_vec());
         let Some(dir) = self.dir().cloned() else {
             return Ok(Some(Fate::Gone));
         };
@@ -266,5 +285,6 @@ fn below_root(path: &[u8]) -> &[u8] {
 
 /// Whether a directory lies below another.
 fn starts_below(dir: &[u8], above: &[u8]) -> bool {
-    dir.strip_prefix(above).is_some_and(|rest| rest.starts_with(b"/"))
+    dir.strip_prefix(above)
+        .is_some_and(|rest| rest.starts_with(b"/"))
 }

@@ -73,6 +73,12 @@ pub(super) fn cannot(doing: &str, path: &[u8], error: &Error, code: u8) -> Failu
     )
 }
 
+/// A destination that cannot be looked at ends the run.
+pub(super) fn cannot_stat(doing: &str, path: &[u8], error: &Error) -> Failure {
+    let (path, reason) = (printable(path), error.reason());
+    Failure::fatal(3, format!("rsync: [Receiver] {doing} \"{path}\": {reason}"))
+}
+
 /// A path in a text.
 pub(super) fn printable(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
