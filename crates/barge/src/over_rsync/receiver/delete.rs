@@ -29,6 +29,8 @@ pub(super) struct Deleter {
     limit: Option<u64>,
     backup: Option<Arc<Backup>>,
     deleted: DelStats,
+    /// The path that is not told when it goes.
+    silent: Option<Vec<u8>>,
     count: u64,
     /// What the limit has spared.
     spared: u64,
@@ -60,6 +62,7 @@ impl Deleter {
             limit: options.max_delete,
             backup,
             deleted: DelStats::default(),
+            silent: None,
             count: 0,
             spared: 0,
         }
@@ -90,8 +93,23 @@ impl Deleter {
         }
     }
 
-    /// Removes an entry that is in another's way, or whose source is missing; a directory with what is
-    /// in it only where a deletion or `--force` is asked for.
+    /// Removes an entry that is in another's way: what is in a directory is told, and it is not.
+    pub(super) fn make_way(
+        &mut self,
+        dir: &Dir,
+        path: &[u8],
+        name: &Name,
+        stat: &Stat,
+        scope: &Scope,
+    ) -> Fate {
+        self.silent = Some(join(path, name));
+        let fate = self.remove(dir, path, name, stat, scope);
+        self.silent = None;
+        fate
+    }
+
+    /// Removes an entry; a directory with what is in it only where a deletion or `--force` is asked
+    /// for.
     pub(super) fn remove(
         &mut self,
         dir: &Dir,
@@ -226,6 +244,7 @@ impl Deleter {
 
     fn note(&mut self, call: &str, removed: Result<(), Error>, path: &[u8], stat: &Stat) -> Fate {
         match removed {
+            Ok(()) if self.silent.as_deref() == Some(path) => Fate::Gone,
             Ok(()) => {
                 self.count(stat.kind);
                 self.tell(path, stat);

@@ -232,6 +232,9 @@ impl Generator {
         let (Some(backup), Some(dir)) = (self.side.backup(), self.dir()) else {
             return true;
         };
+        if self.side.options.dry_run {
+            return true;
+        }
         let path = Side::path_of(self.target_dir(), name);
         match backup.keep_too(&self.side.run, dir, &path, name, stat) {
             Ok(()) => true,

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use barge_fs::{Dir, Error, Stat};
+use barge_fs::{Dir, Error, Stat, StatKind};
 use barge_rsync::options::Delete;
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::list::List;
@@ -14,6 +14,7 @@ use barge_types::{Name, RelPath};
 use super::delete::Fate;
 use super::generator::{At, Generator};
 use super::scopes::{NoScope, Scopes};
+use super::texts::Who;
 use super::walk::Step;
 use crate::filter::Scope;
 use crate::over_rsync::{Failure, Level};
@@ -215,15 +216,21 @@ impl Generator {
         }
     }
 
-    /// Removes what stands in the way of an entry of another kind; false when it stays.
+    /// Sees that an entry of another kind can take a name: a directory has to go, and what a
+    /// directory replaces; anything else is replaced when the new entry is there. False when it
+    /// stays.
     pub(super) fn make_way(
         &mut self,
         at: &At<'_>,
         name: &Name,
         stat: &Stat,
     ) -> Result<bool, Failure> {
-        let gone = self.remove(at, name, stat)? == Some(Fate::Gone);
-        if !gone {
+        let is_gone = match (stat.kind, at.entry.is_dir()) {
+            (StatKind::Directory, _) => self.remove(at, name, stat, true)? == Some(Fate::Gone),
+            (_, true) => self.drop_for_dir(at, name, stat),
+            (_, false) => true,
+        };
+        if !is_gone {
             let kind = match at.entry {
                 entry if entry.is_dir() => "directory",
                 entry if entry.is_file() => "regular file",
@@ -233,7 +240,7 @@ impl Generator {
             };
             let path = at.entry.path.to_vec();
             let line = [
-                b"could not make way for new ",
+                &b"could not make way for new "[..],
                 kind.as_bytes(),
                 b": ",
                 &path,
@@ -241,7 +248,26 @@ impl Generator {
             ];
             self.side.run.say(Level::FileError, line.concat());
         }
-        Ok(gone)
+        Ok(is_gone)
+    }
+
+    /// Removes what a directory replaces, or keeps it elsewhere.
+    fn drop_for_dir(&mut self, at: &At<'_>, name: &Name, stat: &Stat) -> bool {
+        let Some(dir) = self.dir().filter(|_| !self.side.options.dry_run) else {
+            return true;
+        };
+        if !self.back_up(at, name, stat) {
+            return false;
+        }
+        self.target_dir().touch();
+        match dir.unlink(name) {
+            Err(error) if !error.is_not_found() => {
+                self.side
+                    .failed(Who::Generator, "delete_file: unlink", at.entry, &error);
+                false
+            }
+            _ => true,
+        }
     }
 
     /// Deletes what the sender was asked for and does not have.
@@ -252,12 +278,18 @@ impl Generator {
         stat: Option<Stat>,
     ) -> Result<Step, Failure> {
         if let Some(stat) = stat {
-            self.remove(at, name, &stat)?;
+            self.remove(at, name, &stat, false)?;
         }
         Ok(Step::Nothing)
     }
 
-    fn remove(&mut self, at: &At<'_>, name: &Name, stat: &Stat) -> Result<Option<Fate>, Failure> {
+    fn remove(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        stat: &Stat,
+        quietly: bool,
+    ) -> Result<Option<Fate>, Failure> {
         let above = at
             .entry
             .path
@@ -271,7 +303,12 @@ impl Generator {
         };
         self.target_dir().touch();
         let shown = below_root(&above);
-        Ok(Some(self.deleter.remove(&dir, shown, name, stat, &scope)))
+        let deleter = &mut self.deleter;
+        let fate = match quietly {
+            true => deleter.make_way(&dir, shown, name, stat, &scope),
+            false => deleter.remove(&dir, shown, name, stat, &scope),
+        };
+        Ok(Some(fate))
     }
 }
 
