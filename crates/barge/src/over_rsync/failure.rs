@@ -74,6 +74,7 @@ impl Failure {
 pub(crate) mod exit {
     pub(crate) const SYNTAX: u8 = 1;
     pub(crate) const SELECTION: u8 = 3;
+    pub(crate) const UNSUPPORTED: u8 = 4;
     pub(crate) const SOCKET: u8 = 10;
     pub(crate) const FILE: u8 = 11;
     pub(crate) const STREAM: u8 = 12;

@@ -48,7 +48,9 @@ use self::requests::Requests;
 use self::side::{Side, Tally, Told};
 use super::activity::Activity;
 use super::agreed::{Agreed, Ended};
+use super::failure::exit;
 use super::incoming::{Ear, Heard, Incoming};
+use super::options::Options;
 use super::outgoing::Outgoing;
 use super::run::Run;
 use super::{Event, Failure, RunStats};
@@ -82,6 +84,11 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     let run = Arc::new(run);
     let (tell, hear) = mpsc::channel();
     let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear(tell.clone()));
+    if let Some(option) = not_honoured(&options) {
+        let text = format!("barge does not support {option} at the receiving side");
+        let failure = Failure::fatal(exit::UNSUPPORTED, text);
+        return gave_up(&run, &mut wire, failure, RunStats::default());
+    }
     let rules = match rules::exchange(&run, &options, &mut wire, rules) {
         Ok(rules) => rules,
         Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
@@ -129,6 +136,20 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         Ok(()) => part(&run, &mut receiving.wire, stats),
         Err(failure) => gave_up(&run, &mut receiving.wire, failure, stats),
     }
+}
+
+/// An option that asks the receiving side for what it does not do.
+fn not_honoured(options: &Options) -> Option<&'static str> {
+    let asked = [
+        (options.fuzzy > 0, "--fuzzy"),
+        (options.keep_dirlinks, "--keep-dirlinks"),
+        (options.write_devices, "--write-devices"),
+        (options.usermap.is_some(), "--usermap and --chown"),
+        (options.groupmap.is_some(), "--groupmap and --chown"),
+    ];
+    asked
+        .into_iter()
+        .find_map(|(asked, name)| asked.then_some(name))
 }
 
 /// The receiving thread, and what the generator has to hear when it ends.

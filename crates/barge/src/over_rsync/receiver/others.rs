@@ -11,6 +11,7 @@ use super::decide;
 use super::generator::{Ask, At, Generator};
 use super::texts::Who;
 use super::walk::Step;
+use crate::over_rsync::unsafe_link::leads_out;
 use crate::over_rsync::{Failure, Level};
 
 impl Generator {
@@ -24,7 +25,26 @@ impl Generator {
         let Some(target) = target.filter(|_| self.side.options.links) else {
             return self.skip_non_regular(at);
         };
-        let target = target.into();
+        let path = at.entry.path.to_vec();
+        if self.side.options.safe_links && leads_out(target, &path) {
+            if self.side.options.info.symsafe > 0 {
+                let words = [
+                    b"ignoring unsafe symlink \"",
+                    &path[..],
+                    b"\" -> \"",
+                    target,
+                    b"\"\n",
+                ];
+                self.side.run.say(Level::Info, words.concat());
+            }
+            return Ok(Step::Nothing);
+        }
+        let munged: &[u8] = if self.side.options.munge_links {
+            MUNGED
+        } else {
+            b""
+        };
+        let target = [munged, target].concat().into();
         self.other(at, name, stat, &Kind::Symlink { target })
     }
 
@@ -189,3 +209,6 @@ impl Generator {
         placed.map_err(|error| ("rename", error))
     }
 }
+
+/// What `--munge-links` puts before a link's target, so that it leads nowhere (rsync(1)).
+const MUNGED: &[u8] = b"/rsyncd-munged/";
