@@ -2,6 +2,7 @@
 
 use barge_delta::{Checksum, WholeDigest};
 use barge_fs::{Dir, Error, Identity, Stat, Wanted};
+use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::attrs::{Acl, LongValue, XattrSet, XattrValue};
 use barge_rsync::wire::entry::FileEntry;
@@ -17,6 +18,7 @@ use crate::over_rsync::acl;
 pub(super) struct Attributes {
     pub(super) rules: Rules,
     umask: Mode,
+    chmod: Chmod,
     acls: bool,
     /// 0, 1, or 2: rsync's own names too.
     xattrs: u8,
@@ -39,11 +41,24 @@ pub(super) struct Resolved {
 }
 
 impl Attributes {
-    pub(super) fn new(options: &Options, identity: &Identity, filters: RuleList) -> Self {
+    /// `incoming` is what a module makes of permissions.
+    pub(super) fn new(
+        options: &Options,
+        incoming: Option<&Vec<u8>>,
+        identity: &Identity,
+        filters: RuleList,
+    ) -> Self {
+        let mut chmod = Chmod::default();
+        // A server's client has done its own; the parser of either has refused what is none.
+        let own = options.chmod.iter().filter(|_| !options.server);
+        for text in own.chain(incoming) {
+            chmod.add(text);
+        }
         let privileged = options.as_super.unwrap_or(identity.is_root());
         Self {
             rules: Rules::new(options, privileged, identity.groups.clone()),
             umask: identity.umask,
+            chmod,
             acls: options.acls,
             xattrs: options.xattrs,
             privileged,
@@ -67,8 +82,16 @@ impl Attributes {
         Mapped {
             uid: entry.uid,
             gid: entry.gid,
-            mode: Mode::from_st_mode(entry.mode),
+            mode: self.permissions(entry),
         }
+    }
+
+    fn permissions(&self, entry: &FileEntry) -> Mode {
+        if self.chmod.is_empty() || entry.is_symlink() {
+            return Mode::from_st_mode(entry.mode);
+        }
+        let umask = self.umask.bits();
+        Mode::from_st_mode(self.chmod.apply(entry.mode, entry.is_dir(), umask))
     }
 
     /// Whether entries have ACLs or attributes that are kept.

@@ -47,7 +47,7 @@ use self::receive::Receiving;
 use self::requests::Requests;
 use self::side::{Side, Tally, Told};
 use super::activity::Activity;
-use super::agreed::{Agreed, Ended};
+use super::agreed::{Agreed, Base, Ended};
 use super::failure::exit;
 use super::incoming::{Ear, Heard, Incoming};
 use super::options::Options;
@@ -101,8 +101,12 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         },
     });
     let identity = Identity::of_process();
+    let incoming = match &base {
+        Base::Module(module) => module.incoming_chmod.as_ref(),
+        Base::Working => None,
+    };
     let side = Arc::new(Side {
-        attributes: Attributes::new(&options, &identity, rules.clone()),
+        attributes: Attributes::new(&options, incoming, &identity, rules.clone()),
         rules,
         destination: paths.pop().unwrap_or_else(|| PathBuf::from(".")),
         run: Arc::clone(&run),
@@ -141,6 +145,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
 /// An option that asks the receiving side for what it does not do.
 fn not_honoured(options: &Options) -> Option<&'static str> {
     let asked = [
+        (options.fake_super, "--fake-super"),
         (options.fuzzy > 0, "--fuzzy"),
         (options.keep_dirlinks, "--keep-dirlinks"),
         (options.write_devices, "--write-devices"),
