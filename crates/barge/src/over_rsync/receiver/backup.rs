@@ -27,6 +27,14 @@ impl Backup {
         }
     }
 
+    /// Whether backups go into a tree of their own at `path`.
+    pub(super) fn is_tree(&self, path: &[u8]) -> bool {
+        self.tree.as_ref().is_some_and(|(_, shown)| {
+            let shown = shown.strip_prefix(b"./").unwrap_or(shown);
+            shown.strip_suffix(b"/").unwrap_or(shown) == path
+        })
+    }
+
     /// Whether a deletion of `name` makes a backup: not of what is one already.
     pub(super) fn takes(&self, name: &Name) -> bool {
         self.tree.is_some() || !name.as_bytes().ends_with(&self.suffix)

@@ -166,6 +166,15 @@ impl Deleter {
     }
 
     fn delete(&mut self, place: &Place<'_>, name: &Name, stat: &Stat) -> Fate {
+        // Backups of this run are no extraneous files, wherever the user wants them.
+        let path = join(place.path, name);
+        if self
+            .backup
+            .as_ref()
+            .is_some_and(|backup| backup.is_tree(&path))
+        {
+            return Fate::Stays;
+        }
         if stat.kind == StatKind::Directory {
             let emptied = self.empty(place, name);
             return self.remove_dir(place, name, stat, emptied);
