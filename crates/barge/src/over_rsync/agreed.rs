@@ -27,6 +27,8 @@ pub(crate) struct Agreed {
     pub(crate) base: Base,
     /// A receiving side: where to; exactly one path. A sending side: what; one path or more.
     pub(crate) paths: Vec<PathBuf>,
+    /// A receiving client: the only names at the top that it asked for; `None` where any may come.
+    pub(crate) asked: Option<Vec<Vec<u8>>>,
 }
 
 /// Bytes of a connection.

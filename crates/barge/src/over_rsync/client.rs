@@ -162,6 +162,7 @@ impl Client {
     fn transfer(self, conversation: Conversation, setup: Setup) -> Ended {
         let (connection, moved) = conversation.end();
         let sends = self.options.sender;
+        let asked = asked(&self.options, &self.server_args);
         let agreed = Agreed {
             setup,
             options: self.options,
@@ -171,12 +172,30 @@ impl Client {
             rules: self.rules,
             base: Base::Working,
             paths: self.paths,
+            asked,
         };
         match sends {
             true => agreed::send(agreed),
             false => agreed::receive(agreed),
         }
     }
+}
+
+/// The names that a server may list at the top: the last parts of what it was asked for. `None` where
+/// contents of a directory, whole paths or patterns were asked for.
+fn asked(options: &Options, args: &ServerArgs) -> Option<Vec<Vec<u8>>> {
+    let args = args.secluded.as_ref().unwrap_or(&args.first);
+    let dot = args.iter().position(|arg| arg.as_bytes() == b".")?;
+    if options.relative || options.files_from.is_some() || options.trust_sender {
+        return None;
+    }
+    let last = |path: &OsString| {
+        let path = path.as_bytes();
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        let plain = !path.iter().any(|byte| b"*?[\\ ".contains(byte));
+        (plain && !matches!(name, b"" | b"." | b"..")).then(|| name.to_vec())
+    };
+    args[dot + 1..].iter().map(last).collect()
 }
 
 impl std::fmt::Debug for Client {

@@ -115,6 +115,7 @@ pub(super) fn transfer(
         listener,
         rules: RuleList::default(),
         base,
+        asked: None,
     };
     match sends {
         true => agreed::send(agreed),

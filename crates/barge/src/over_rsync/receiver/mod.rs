@@ -50,7 +50,7 @@ use super::activity::Activity;
 use super::agreed::{Agreed, Base, Ended};
 use super::failure::exit;
 use super::incoming::{Ear, Heard, Incoming};
-use super::options::Options;
+use super::options::{Delete, Options};
 use super::outgoing::Outgoing;
 use super::run::Run;
 use super::{Event, Failure, RunStats};
@@ -66,6 +66,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         rules,
         base,
         mut paths,
+        asked,
     } = agreed;
     // A listing changes nothing.
     options.dry_run |= options.list_only;
@@ -112,6 +113,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         run: Arc::clone(&run),
         options,
         base,
+        asked,
         requests: Requests::default(),
         tally: Tally::default(),
         target: OnceLock::new(),
@@ -145,6 +147,11 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
 /// An option that asks the receiving side for what it does not do.
 fn not_honoured(options: &Options) -> Option<&'static str> {
     let asked = [
+        // The server would say which directories were asked for, and which are only on the way.
+        (
+            !options.server && options.relative && options.delete != Delete::No,
+            "deletions with --relative or --files-from of a client",
+        ),
         (options.fake_super, "--fake-super"),
         (options.fuzzy > 0, "--fuzzy"),
         (options.keep_dirlinks, "--keep-dirlinks"),

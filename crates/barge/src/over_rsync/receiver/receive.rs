@@ -9,6 +9,7 @@ use barge_fs::{Dir, Error, Staged};
 use barge_rsync::WireError;
 use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
 use barge_rsync::wire::iflags::Basis as BasisKind;
+use barge_rsync::wire::list::List;
 use barge_rsync::wire::sums::SumHead;
 use barge_rsync::wire::token::Token;
 use barge_types::Name;
@@ -20,6 +21,7 @@ use super::requests::{How, Request, Transfer};
 use super::side::{Side, Told, Verdict};
 use super::texts::{self, Who};
 use super::write::{Basis, Writer, Zeros};
+use crate::over_rsync::failure::exit;
 use crate::over_rsync::incoming::Incoming;
 use crate::over_rsync::{Failure, Level};
 
@@ -49,6 +51,7 @@ impl Receiving {
         loop {
             match self.next()? {
                 Came::List(list) => {
+                    self.asked_for(&list)?;
                     self.side.run.trouble(list.errors);
                     self.tell(Told::List(list));
                 }
@@ -66,6 +69,23 @@ impl Receiving {
                 }
             }
         }
+    }
+
+    /// Everything listed was asked for: a server must not choose what a client gets.
+    fn asked_for(&self, list: &List) -> Result<(), Failure> {
+        let Some(asked) = &self.side.asked else {
+            return Ok(());
+        };
+        for (_, entry) in list.entries() {
+            let path = entry.path.to_vec();
+            let top = path.split(|&byte| byte == b'/').next().unwrap_or(&path);
+            if !asked.iter().any(|name| name == top) {
+                let name = path.escape_ascii();
+                let text = format!("rejecting unrequested file-list name: {name}");
+                return Err(Failure::fatal(exit::UNSUPPORTED, text));
+            }
+        }
+        Ok(())
     }
 
     /// A marker of the sender's, which never comes before the one that it answers.

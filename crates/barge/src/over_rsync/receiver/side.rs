@@ -31,6 +31,8 @@ pub(super) struct Side {
     pub(super) run: Arc<Run>,
     pub(super) options: Options,
     pub(super) base: Base,
+    /// The only names at the top that may come.
+    pub(super) asked: Option<Vec<Vec<u8>>>,
     /// The argument that says where to.
     pub(super) destination: PathBuf,
     pub(super) attributes: Attributes,

@@ -66,6 +66,7 @@ pub(crate) fn send(agreed: Agreed) -> Ended {
         rules,
         base,
         paths,
+        asked: _,
     } = agreed;
     let activity = Arc::new(Activity::new(options.timeout));
     let rate = options.bwlimit.and_then(ByteRate::new);

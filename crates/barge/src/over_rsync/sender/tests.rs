@@ -49,6 +49,7 @@ fn agreed(connection: Connection, options: Options, base: Base, path: &str) -> A
         rules: RuleList::default(),
         base,
         paths: vec![PathBuf::from(path)],
+        asked: None,
     }
 }
 
