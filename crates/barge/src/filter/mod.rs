@@ -14,5 +14,6 @@ mod scope;
 pub use exclude::{Filter, FilterError};
 pub use list::{DaemonRules, RuleError, RuleList, RuleSources, rules_cross};
 pub use merge::ReadAbove;
+pub(crate) use pattern::name_matches;
 pub use rule::RuleSide;
 pub use scope::Scope;

@@ -76,6 +76,14 @@ impl Pattern {
     }
 }
 
+/// Whether a name without slashes, or none, matches a pattern that is held against names.
+pub(crate) fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
+    match has_wildcard(pattern) {
+        false => pattern == name,
+        true => tokens(pattern).is_some_and(|tokens| matches(&tokens, name.iter().copied())),
+    }
+}
+
 /// Whether `text` is the path with a slash in front, or else a tail of it that begins at a name.
 fn is_path(text: &[u8], dir: &[u8], name: &[u8]) -> bool {
     let before: &[u8] = if dir.is_empty() { b"" } else { b"/" };

@@ -22,6 +22,7 @@ mod local;
 mod module;
 #[allow(dead_code, reason = "until the roles stand")]
 mod outgoing;
+mod owners;
 mod pipe;
 #[allow(dead_code, reason = "until the roles stand")]
 mod read_ahead;

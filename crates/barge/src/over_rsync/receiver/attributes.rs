@@ -1,11 +1,14 @@
 //! Owner, permissions, times, ACLs and extended attributes: what an entry is to have here.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
 use barge_delta::{Checksum, WholeDigest};
 use barge_fs::{Dir, Error, Identity, Stat, Wanted};
 use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::attrs::{Acl, LongValue, XattrSet, XattrValue};
 use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::idlist::IdNames;
 use barge_rsync::wire::iflags::ItemFlags;
 use barge_types::{Mode, Name, Xattr, XattrName};
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use bytes::Bytes;
 use super::decide::{Mapped, Rules, Want};
 use crate::filter::{RuleList, RuleSide};
 use crate::over_rsync::acl;
+use crate::over_rsync::owners::{HostAccounts, Owners};
 
 /// What of entries is kept beside their content, and how it is named on this side.
 pub(super) struct Attributes {
@@ -25,6 +29,7 @@ pub(super) struct Attributes {
     privileged: bool,
     pub(super) is_root: bool,
     filters: RuleList,
+    owners: RwLock<Owners>,
 }
 
 /// ACLs and extended attributes that an entry is to have.
@@ -47,6 +52,7 @@ impl Attributes {
         incoming: Option<&Vec<u8>>,
         identity: &Identity,
         filters: RuleList,
+        owners: Owners,
     ) -> Self {
         let mut chmod = Chmod::default();
         // A server's client has done its own; the parser of either has refused what is none.
@@ -64,7 +70,20 @@ impl Attributes {
             privileged,
             is_root: identity.is_root(),
             filters,
+            owners: RwLock::new(owners),
         }
+    }
+
+    /// Hears what the sender's users and groups are called.
+    pub(super) fn learn(&self, names: &IdNames) {
+        if !names.users.is_empty() || !names.groups.is_empty() {
+            let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
+            owners.learn(names, &HostAccounts);
+        }
+    }
+
+    fn owners(&self) -> RwLockReadGuard<'_, Owners> {
+        self.owners.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What an entry is to have. `have` is what is there already.
@@ -79,9 +98,10 @@ impl Attributes {
     }
 
     fn mapped(&self, entry: &FileEntry) -> Mapped {
+        let owners = self.owners();
         Mapped {
-            uid: entry.uid,
-            gid: entry.gid,
+            uid: owners.user(entry.uid),
+            gid: owners.group(entry.gid),
             mode: self.permissions(entry),
         }
     }
@@ -198,7 +218,15 @@ impl Attributes {
     }
 
     fn mapped_acl(&self, acl: &Acl) -> Acl {
-        acl.clone()
+        let owners = self.owners();
+        let mut acl = acl.clone();
+        for entry in &mut acl.named {
+            entry.id = match entry.is_user {
+                true => owners.user(entry.id),
+                false => owners.group(entry.id),
+            };
+        }
+        acl
     }
 
     /// What to set. `has_attributes` says that there may be attributes which are not wanted.

@@ -52,8 +52,9 @@ use super::failure::exit;
 use super::incoming::{Ear, Heard, Incoming};
 use super::options::{Delete, Options};
 use super::outgoing::Outgoing;
+use super::owners::{HostAccounts, Owners};
 use super::run::Run;
-use super::{Event, Failure, RunStats};
+use super::{Event, Failure, Level, RunStats};
 
 /// Receives into what [`Agreed::paths`] name, to the end of the run.
 pub(super) fn receive(agreed: Agreed) -> Ended {
@@ -102,12 +103,16 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         },
     });
     let identity = Identity::of_process();
+    let owners = match owners(&run, &options, &base) {
+        Ok(owners) => owners,
+        Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
+    };
     let incoming = match &base {
         Base::Module(module) => module.incoming_chmod.as_ref(),
         Base::Working => None,
     };
     let side = Arc::new(Side {
-        attributes: Attributes::new(&options, incoming, &identity, rules.clone()),
+        attributes: Attributes::new(&options, incoming, &identity, rules.clone(), owners),
         rules,
         destination: paths.pop().unwrap_or_else(|| PathBuf::from(".")),
         run: Arc::clone(&run),
@@ -156,12 +161,22 @@ fn not_honoured(options: &Options) -> Option<&'static str> {
         (options.fuzzy > 0, "--fuzzy"),
         (options.keep_dirlinks, "--keep-dirlinks"),
         (options.write_devices, "--write-devices"),
-        (options.usermap.is_some(), "--usermap and --chown"),
-        (options.groupmap.is_some(), "--groupmap and --chown"),
     ];
     asked
         .into_iter()
         .find_map(|(asked, name)| asked.then_some(name))
+}
+
+/// How the sender's users and groups are mapped to those of this host.
+fn owners(run: &Run, options: &Options, base: &Base) -> Result<Owners, Failure> {
+    let by_module = matches!(base, Base::Module(module) if module.numeric_ids);
+    let numeric = options.numeric_ids || by_module;
+    let (owners, warnings) = Owners::new(options, numeric, &HostAccounts)
+        .map_err(|text| Failure::fatal(exit::SYNTAX, text))?;
+    for warning in warnings {
+        run.say(Level::Warning, warning + "\n");
+    }
+    Ok(owners)
 }
 
 /// The receiving thread, and what the generator has to hear when it ends.

@@ -53,6 +53,7 @@ impl Receiving {
                 Came::List(list) => {
                     self.asked_for(&list)?;
                     self.side.run.trouble(list.errors);
+                    self.side.attributes.learn(&list.names);
                     self.tell(Told::List(list));
                 }
                 Came::ListsEnd => self.tell(Told::ListsEnd),
