@@ -46,8 +46,8 @@ impl NameFeed {
     }
 }
 
-/// The names in a file: one a line, or with `from0` each with a NUL behind it. Without that, lines
-/// that begin with `#` or `;` are none.
+/// The names in a file: one a line, or with `from0` each with a NUL behind it. Those that begin with
+/// `#` or `;` are none, with `from0` too.
 pub(super) fn names_in(
     file: impl BufRead,
     from0: bool,
@@ -58,7 +58,7 @@ pub(super) fn names_in(
     };
     let lines = Lines { file, is_end };
     lines.filter(move |line| {
-        let is_comment = |line: &Vec<u8>| !from0 && matches!(line.first(), Some(b'#' | b';'));
+        let is_comment = |line: &Vec<u8>| matches!(line.first(), Some(b'#' | b';'));
         line.as_ref()
             .map_or(true, |line| !line.is_empty() && !is_comment(line))
     })
@@ -108,7 +108,7 @@ mod tests {
         };
         let text = b"a/b\n\r\n# no\n;no\nc d\rlast";
         assert_eq!(names(text, false), [&b"a/b"[..], b"c d", b"last"]);
-        assert_eq!(names(b"a\nb\0\0#c\0", true), [&b"a\nb"[..], b"#c"]);
+        assert_eq!(names(b"a\nb\0\0#c\0;d\0e", true), [&b"a\nb"[..], b"e"]);
     }
 
     #[test]
