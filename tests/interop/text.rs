@@ -82,7 +82,8 @@ static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
 /// a file is asked for again when its first content turned out to be wrong.
 pub(crate) fn voices(text: &[u8]) -> [Vec<&[u8]>; 5] {
     let mut voices: [Vec<&[u8]>; 5] = Default::default();
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
+    let lines = text.split_inclusive(|&byte| byte == b'\n');
+    for line in lines.flat_map(said_at_once) {
         let words = line.strip_suffix(b"\n").unwrap_or(line);
         let voice = match () {
             () if GENERATOR.is_match(words) => 1,
@@ -97,6 +98,25 @@ pub(crate) fn voices(text: &[u8]) -> [Vec<&[u8]>; 5] {
     voices[2..].iter_mut().for_each(|voice| voice.sort());
     voices
 }
+
+/// The pieces of a line that are said at once: a progress that is not its file's last one leaves
+/// the line open, and another process may go on in it.
+fn said_at_once(line: &[u8]) -> Vec<&[u8]> {
+    let starts = PROGRESS_PIECE
+        .find_iter(line)
+        .flat_map(|piece| [piece.start(), piece.end()]);
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for to in starts.chain([line.len()]) {
+        pieces.extend((to > from).then(|| &line[from..to]));
+        from = to;
+    }
+    pieces
+}
+
+static PROGRESS_PIECE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\r[^\r\n]*?(?: #kB/s #:##:##  |(?:to|ir)-chk=\d+/\d+\))").unwrap()
+});
 
 static GENERATOR: LazyLock<Regex> = LazyLock::new(|| {
     let words = [
@@ -173,4 +193,20 @@ fn shown(line: &[u8]) -> String {
         .escape_ascii()
         .to_string();
     text.replace("\\\\", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::voices;
+
+    #[test]
+    fn generator_is_heard_behind_progress_that_has_not_ended_its_line() {
+        let progress = "\r        75.00K   5% #kB/s #:##:## (xfr#2, to-chk=97/100)";
+        let skipping = |name: &str| format!("skipping non-regular file \"{name}\"\n");
+        let amid = format!("{progress}{}", skipping("pipe"));
+        let after = format!("{}{progress}", skipping("pipe"));
+        let other = format!("{progress}{}", skipping("socket"));
+        assert_eq!(voices(amid.as_bytes()), voices(after.as_bytes()));
+        assert_ne!(voices(amid.as_bytes()), voices(other.as_bytes()));
+    }
 }
