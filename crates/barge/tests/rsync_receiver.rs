@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -252,3 +252,40 @@ fn rebuilt(args: &[&str], set: impl Fn(&mut Options)) {
         assert_same(&source, &target, &archived());
     }
 }
+
+#[test]
+fn new_entries_get_what_a_default_acl_leaves_them() {
+    let scratch = Scratch::new().unwrap();
+    let source = scratch.dir("source").unwrap();
+    fs::create_dir(source.join("dir")).unwrap();
+    for (name, mode) in [("file", 0o666), ("dir/program", 0o755)] {
+        fs::write(source.join(name), name).unwrap();
+        fs::set_permissions(source.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for dir in [source.join("dir"), source.clone()] {
+        tree::set_mtime(&dir, 1_000_000_000, 0).unwrap();
+    }
+    let target = |name: &str| {
+        let target = scratch.dir(name).unwrap();
+        xattr::set(&target, "system.posix_acl_default", DEFAULT_ACL).unwrap();
+        target
+    };
+    let (by_rsync, by_barge) = (target("by rsync"), target("by barge"));
+    let copied = Command::new("rsync")
+        .args(["-rt", &slashed(&source), &slashed(&by_rsync)])
+        .status();
+    assert!(copied.unwrap().success());
+    let options = Options {
+        recursive: true,
+        times: true,
+        ..Options::default()
+    };
+    let (ended, lines) = pull(options, &["-rte.iLsfxCIvu"], &slashed(&source), &by_barge);
+    assert_eq!(ended.code, 0, "{lines:?}");
+    assert_same(&by_rsync, &by_barge, &Compare::default());
+}
+
+/// All for the owner, reading and writing for the group, nothing for others
+/// (`linux/posix_acl_xattr.h`).
+const DEFAULT_ACL: &[u8] =
+    b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x06\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";

@@ -3,42 +3,34 @@
 //! File work blocks on threads here, and so do reads and writes of the connection, which is
 //! whatever an embedder hands over as an [`Input`] and an [`Output`].
 
-#[allow(dead_code, reason = "until the sending side uses it too")]
 mod acl;
 mod activity;
-#[allow(dead_code, reason = "until the roles stand")]
 mod agreed;
 mod client;
 mod connection;
 mod conversation;
 mod daemon;
 mod event;
-#[allow(dead_code, reason = "until the roles stand")]
 mod failure;
 mod glob;
-#[allow(dead_code, reason = "until the roles stand")]
 mod incoming;
 mod local;
 mod module;
-#[allow(dead_code, reason = "until the roles stand")]
+#[allow(dead_code, reason = "`raw`: the names of --files-from at protocol 30")]
 mod outgoing;
 mod owners;
 mod pipe;
-#[allow(dead_code, reason = "until the roles stand")]
 mod read_ahead;
 mod receiver;
-#[allow(dead_code, reason = "until the roles stand")]
 mod run;
-
 pub(crate) mod seam;
+mod sender;
 mod sending;
 mod server;
 mod tallying;
+mod unsafe_link;
 pub(crate) mod volumes;
 mod wild;
-
-mod sender;
-mod unsafe_link;
 
 pub use agreed::{Ended, ModuleBase, Seal};
 pub use barge_rsync::{options, session};

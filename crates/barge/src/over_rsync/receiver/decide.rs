@@ -105,14 +105,19 @@ impl Rules {
                 || (!self.ignore_times && !self.times_differ(stat.mtime, entry.mtime)))
     }
 
-    /// What an entry is to have. `have` is what is there under its name already; `umask` the bits
-    /// that a new one does not get when permissions are not kept.
+    /// Whether permissions are the source's.
+    pub(super) fn keeps_permissions(&self) -> bool {
+        self.perms
+    }
+
+    /// What an entry is to have. `have` is what is there under its name already; `withheld` the
+    /// bits that a new one does not get when permissions are not kept.
     pub(super) fn want(
         &self,
         entry: &FileEntry,
         mapped: Mapped,
         have: Option<&Stat>,
-        umask: Mode,
+        withheld: Mode,
     ) -> Want {
         let settable = self.privileged || self.groups.contains(&mapped.gid);
         let times = self.keeps_time(entry);
@@ -120,7 +125,7 @@ impl Rules {
         Want {
             uid: self.owner.then_some(mapped.uid),
             gid: (self.group && settable).then_some(mapped.gid),
-            mode: self.mode(entry, mapped.mode, have, umask),
+            mode: self.mode(entry, mapped.mode, have, withheld),
             mtime: times.then_some(entry.mtime),
             atime: atime.and_then(|secs| Timestamp::new(secs, 0)),
         }
@@ -131,7 +136,7 @@ impl Rules {
         entry: &FileEntry,
         mode: Mode,
         have: Option<&Stat>,
-        umask: Mode,
+        withheld: Mode,
     ) -> Option<Mode> {
         if entry.is_symlink() {
             return None;
@@ -142,7 +147,7 @@ impl Rules {
                 Some(with_executability(stat.mode, mode))
             }
             Some(stat) => Some(stat.mode),
-            None => Some(Mode::from_st_mode(mode.bits() & 0o777 & !umask.bits())),
+            None => Some(Mode::from_st_mode(mode.bits() & 0o777 & !withheld.bits())),
         }
     }
 

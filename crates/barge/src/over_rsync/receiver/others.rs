@@ -192,7 +192,7 @@ impl Generator {
             kind => dir.make_node(&temporary, kind).map_err(fails)?,
         }
         let attributes = &self.side.attributes;
-        let want = attributes.want(at.entry, have);
+        let want = attributes.want_in(dir, at.entry, have);
         let carries = |name: &_| attributes.carries(name);
         let keeps_any = attributes.keeps_any();
         let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, keeps_any);

@@ -228,7 +228,7 @@ impl Receiving {
                 let _ = place.writer.staged.place(&partial, &place.name);
             }
             Ok(None) => {
-                self.dress(request, transfer, &place.writer.staged, false);
+                self.dress(request, transfer, &place.dir, &place.writer.staged, false);
                 let _ = place.writer.staged.place(&place.dir, &place.name);
             }
             Err(_) => {}
@@ -429,7 +429,7 @@ impl Receiving {
     ) -> Result<(), Error> {
         let options = &self.side.options;
         if transfer.how != How::Device {
-            self.dress(request, transfer, &place.writer.staged, true);
+            self.dress(request, transfer, &place.dir, &place.writer.staged, true);
         }
         // Before the source may go, or the name changes, if that is wanted.
         if options.fsync || options.remove_source_files {
@@ -519,7 +519,7 @@ impl Receiving {
                 errno: EIO,
             });
         }
-        self.dress(request, transfer, &staged, true);
+        self.dress(request, transfer, &place.dir, &staged, true);
         if self.side.options.fsync || self.side.options.remove_source_files {
             staged.sync()?;
         }
@@ -545,10 +545,17 @@ impl Receiving {
     }
 
     /// Gives a file that is written all it is to have besides its content.
-    fn dress(&self, request: &Request, transfer: &Transfer, staged: &Staged, whole: bool) {
+    fn dress(
+        &self,
+        request: &Request,
+        transfer: &Transfer,
+        dir: &Dir,
+        staged: &Staged,
+        whole: bool,
+    ) {
         let entry = request.subject.entry();
         let attributes = &self.side.attributes;
-        let mut want = attributes.want(entry, transfer.existing.as_ref());
+        let mut want = attributes.want_in(dir, entry, transfer.existing.as_ref());
         if !whole {
             // It must not look like the source's file.
             want.mtime = None;
