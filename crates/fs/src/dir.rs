@@ -43,7 +43,7 @@ impl Dir {
             return Ok(self.clone());
         }
         let fd = self.descent.open(self.as_fd(), path.as_bytes())?;
-        Ok(Self::new(fd, self.descent))
+        Ok(Self::new(fd, self.descent.clone()))
     }
 
     /// Lists the names, from the first one each time it is called.
@@ -97,7 +97,7 @@ impl Dir {
     /// directory.
     pub fn open_dir(&self, name: &Name) -> Result<Self, Error> {
         let fd = self.descent.open(self.as_fd(), name.as_bytes())?;
-        Ok(Self::new(fd, self.descent))
+        Ok(Self::new(fd, self.descent.clone()))
     }
 
     /// Whether this process may read an entry; of a symbolic link, what it leads to.

@@ -47,8 +47,8 @@ impl Ground {
     pub fn beneath(dir: &Dir) -> Result<Self, Error> {
         let top = dir.as_fd().try_clone_to_owned();
         let top = top.map_err(Error::of_io("fcntl"))?;
-        let mut descent = dir.descent;
-        (descent.mounts, descent.links) = (true, true);
+        let mut descent = dir.descent.clone();
+        (descent.entered, descent.links) = (Some(Arc::default()), true);
         Ok(Self {
             top: Arc::new(top),
             confined: Some(descent),
@@ -96,7 +96,7 @@ impl Ground {
 
     fn open(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Error> {
         let flags = flags | OFlag::O_CLOEXEC;
-        match self.confined {
+        match &self.confined {
             Some(descent) => descent.open_with(self.top.as_fd(), path, flags),
             None => openat(&self.top, path, flags, Mode::empty()).map_err(Error::of("openat")),
         }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use barge_types::RelPath;
 use nix::errno::Errno;
@@ -38,7 +39,7 @@ impl Root {
     /// The same root, with the file systems that are mounted in it as parts of the tree.
     #[must_use]
     pub fn with_mounts(mut self) -> Self {
-        self.top.descent.mounts = true;
+        self.top.descent.entered = Some(Arc::default());
         self
     }
 
@@ -72,13 +73,19 @@ impl Root {
         self.top.beneath(path)
     }
 
-    /// Waits until everything written on this file system is on its disk (`syncfs(2)`).
+    /// Waits until everything written on this file system, and on those mounted in it that were
+    /// entered, is on its disk (`syncfs(2)`).
     ///
     /// # Errors
     ///
-    /// `syncfs`, also when the kernel failed to write back something since the root was opened.
+    /// `syncfs`, also when the kernel failed to write back something since the file system was
+    /// entered.
     pub fn sync(&self) -> Result<(), Error> {
-        syncfs(&self.top).map_err(Error::of("syncfs"))
+        syncfs(&self.top).map_err(Error::of("syncfs"))?;
+        match &self.top.descent.entered {
+            Some(entered) => entered.sync(),
+            None => Ok(()),
+        }
     }
 
     #[cfg(test)]
@@ -89,14 +96,14 @@ impl Root {
 }
 
 /// How a directory beneath another one is reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Descent {
-    /// The file system of the root: where no other may be entered.
+    /// The file system of the root.
     dev: u64,
     /// Whether the kernel resolves whole paths safely; else we walk from part to part.
     openat2: bool,
-    /// Whether others may be entered all the same.
-    pub(crate) mounts: bool,
+    /// The others that were entered, where that may be.
+    pub(crate) entered: Option<Arc<Entered>>,
     /// Whether links to directories beneath are followed.
     pub(crate) links: bool,
 }
@@ -108,7 +115,7 @@ impl Descent {
         Self {
             dev,
             openat2,
-            mounts: false,
+            entered: None,
             links: false,
         }
     }
@@ -116,13 +123,17 @@ impl Descent {
     /// Opens the directory `path` beneath `at` for listing.
     ///
     /// A path may be longer than `PATH_MAX`: each piece is opened from the one before it.
-    pub(crate) fn open(self, at: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Error> {
-        self.open_with(at, path, LIST)
+    pub(crate) fn open(&self, at: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Error> {
+        let fd = self.open_with(at, path, LIST)?;
+        if let Some(entered) = &self.entered {
+            entered.note(&fd, self.dev)?;
+        }
+        Ok(fd)
     }
 
     /// Opens what is at `path` beneath `at`.
     pub(crate) fn open_with(
-        self,
+        &self,
         at: BorrowedFd<'_>,
         path: &[u8],
         flags: OFlag,
@@ -140,7 +151,7 @@ impl Descent {
     }
 
     /// Cuts off what one call can resolve.
-    fn split(self, path: &[u8]) -> (&[u8], &[u8]) {
+    fn split<'a>(&self, path: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let is_slash = |&byte: &u8| byte == b'/';
         let cut = if !self.openat2 {
             path.iter().position(is_slash)
@@ -155,7 +166,7 @@ impl Descent {
         }
     }
 
-    fn step(self, at: BorrowedFd<'_>, piece: &[u8], flags: OFlag) -> Result<OwnedFd, Error> {
+    fn step(&self, at: BorrowedFd<'_>, piece: &[u8], flags: OFlag) -> Result<OwnedFd, Error> {
         let opened = if self.openat2 {
             open_beneath(at, piece, flags, self.resolve())
         } else {
@@ -165,22 +176,50 @@ impl Descent {
     }
 
     /// Opens one part of a path. Unlike `openat2`, it enters a bind mount of the same file system.
-    fn open_part(self, at: BorrowedFd<'_>, part: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    fn open_part(&self, at: BorrowedFd<'_>, part: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
         if matches!(part, b"" | b"..") {
             return Err(Errno::EXDEV);
         }
         let fd = openat(at, part, flags | OFlag::O_NOFOLLOW, Mode::empty())?;
-        if !self.mounts && fstat(&fd)?.st_dev != self.dev {
+        if self.entered.is_none() && fstat(&fd)?.st_dev != self.dev {
             return Err(Errno::EXDEV);
         }
         Ok(fd)
     }
 
-    fn resolve(self) -> ResolveFlag {
+    fn resolve(&self) -> ResolveFlag {
         let mut resolve = STRICT;
-        resolve.set(ResolveFlag::RESOLVE_NO_XDEV, !self.mounts);
+        resolve.set(ResolveFlag::RESOLVE_NO_XDEV, self.entered.is_none());
         resolve.set(ResolveFlag::RESOLVE_NO_SYMLINKS, !self.links);
         resolve
+    }
+}
+
+/// File systems mounted in a tree, each held by its first directory that was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Entered(Mutex<Vec<(u64, OwnedFd)>>);
+
+impl Entered {
+    fn note(&self, dir: &OwnedFd, root: u64) -> Result<(), Error> {
+        let dev = Stat::of(dir)?.dev;
+        if dev == root {
+            return Ok(());
+        }
+        let mut held = self.held();
+        if !held.iter().any(|(there, _)| *there == dev) {
+            held.push((dev, dir.try_clone().map_err(Error::of_io("fcntl"))?));
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let held = self.held();
+        held.iter()
+            .try_for_each(|(_, dir)| syncfs(dir).map_err(Error::of("syncfs")))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<(u64, OwnedFd)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,7 +264,7 @@ const PASS: OFlag = OFlag::O_PATH
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
@@ -303,6 +342,11 @@ mod tests {
             assert!(root.dir(&rel(b"proc/sys")).is_ok());
             let top = root.dir(&RelPath::root()).unwrap();
             assert!(top.open_dir(&name("proc")).is_ok());
+            root.dir(&rel(b"proc/sys/fs")).unwrap();
+            let entered = root.top.descent.entered.as_ref().unwrap();
+            let proc = fs::metadata("/proc").unwrap().dev();
+            let held: Vec<u64> = entered.held().iter().map(|(dev, _)| *dev).collect();
+            assert_eq!(held, [proc], "what is to be synced too");
         }
     }
 

@@ -35,6 +35,15 @@ impl Backup {
         })
     }
 
+    /// Waits until backups in a tree of their own are on its disk.
+    ///
+    /// # Errors
+    ///
+    /// `syncfs`.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.tree.as_ref().map_or(Ok(()), |(root, _)| root.sync())
+    }
+
     /// Whether a deletion of `name` makes a backup: not of what is one already.
     pub(super) fn takes(&self, name: &Name) -> bool {
         self.tree.is_some() || !name.as_bytes().ends_with(&self.suffix)

@@ -406,7 +406,8 @@ impl Generator {
         if self.side.options.dry_run {
             return;
         }
-        if let Err(error) = root.sync() {
+        let backups = self.side.backup().map_or(Ok(()), |backup| backup.sync());
+        if let Err(error) = root.sync().and(backups) {
             let path = self.side.in_place(&self.side.target().shown);
             let line = texts::failed(Who::Generator, &[b"syncfs ", &path], &error);
             self.side.run.say(Level::FileError, line);
