@@ -18,7 +18,9 @@ pub fn copy(
     (here, there): (Connection, Connection),
 ) -> Ended {
     client.options.sender = !client.options.list_only;
-    client.options.whole_file.get_or_insert(true);
+    // What is appended to is never copied whole.
+    let whole = client.options.append == 0;
+    client.options.whole_file.get_or_insert(whole);
     // Who lists is the client, and so it receives.
     let (near, far) = match client.options.sender {
         true => (sources, vec![destination]),

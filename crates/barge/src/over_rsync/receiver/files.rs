@@ -48,7 +48,8 @@ impl Generator {
         }
         match self.side.options.append {
             0 => self.ask_for_changed(at, name, &found),
-            _ if found.stat.size >= at.entry.len => self.same(at, name, &found),
+            // Not even its attributes are looked at.
+            _ if found.stat.size >= at.entry.len => Ok(Step::Nothing),
             _ => self.ask_for_rest(at, &found),
         }
     }
@@ -242,8 +243,19 @@ impl Generator {
             again: true,
             how: self.how(stat.as_ref()),
         };
-        let flags = ItemFlags::TRANSFER;
-        self.ask(at, Ask::new(flags), &Resolved::default(), transfer, basis)?;
+        let found = stat.and_then(|stat| self.look(at, &name, stat));
+        let (flags, resolved) = match &found {
+            Some(found) => {
+                let (flags, _, resolved) = self.differences(at, found, self.transfer_flags());
+                (flags, resolved)
+            }
+            None => {
+                let resolved = self.side.attributes.resolve(at.entry, None, &[]);
+                let new = self.transfer_flags() | ItemFlags::NEW;
+                (new | resolved.flags, resolved)
+            }
+        };
+        self.ask(at, Ask::new(flags), &resolved, transfer, basis)?;
         Ok(())
     }
 

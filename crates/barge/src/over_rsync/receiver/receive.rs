@@ -408,7 +408,8 @@ impl Receiving {
         verified: bool,
     ) -> Verdict {
         if !verified {
-            return self.discarded(request, transfer);
+            self.side.tell_item(request, None);
+            return self.not_verified(request, transfer);
         }
         let (literal, matched) = (place.writer.literal, place.writer.matched);
         if let Err(error) = self.put_in_place(request, transfer, &mut place) {
@@ -526,18 +527,21 @@ impl Receiving {
         staged.place(&place.dir, &place.name)
     }
 
-    fn discarded(&self, request: &Request, transfer: &Transfer) -> Verdict {
+    fn not_verified(&self, request: &Request, transfer: &Transfer) -> Verdict {
         let name = request.subject.entry().path.to_vec();
+        let what_of_it: &[u8] = match transfer.how {
+            How::Beside | How::Partial => b"discarded",
+            How::InPlace | How::Append(_) | How::Device => b"retained",
+        };
+        let said = [&name[..], b" failed verification -- update ", what_of_it].concat();
         match transfer.again {
             false => {
-                let text = b" failed verification -- update discarded (will try again).\n";
-                let line = [b"WARNING: ", &name[..], text].concat();
+                let line = [b"WARNING: ", &said[..], b" (will try again).\n"].concat();
                 self.side.run.say(Level::Warning, line);
                 Verdict::Again
             }
             true => {
-                let text = b" failed verification -- update discarded.\n";
-                let line = [b"ERROR: ", &name[..], text].concat();
+                let line = [b"ERROR: ", &said[..], b".\n"].concat();
                 self.side.run.say(Level::FileError, line);
                 Verdict::Failed
             }
