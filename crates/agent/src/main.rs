@@ -32,6 +32,9 @@ fn main() -> ExitCode {
     if let Some(args) = personality::rsync::arguments(std::env::args_os()) {
         return personality::rsync::main(args).into();
     }
+    if let Some(args) = personality::stunnel::arguments(std::env::args_os()) {
+        return personality::stunnel::main(&args).into();
+    }
     let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let screen = Screen::default();
     if let Err(error) = logging::init(cli.log_format, cli.level(), &screen) {
@@ -71,7 +74,7 @@ fn obey(cli: &Cli, screen: &Screen) -> Result<Exit> {
 }
 
 /// Sockets await, and TLS is done on these threads: more than four do not pay.
-fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     // Heeds the cgroup's quota.
     let threads = available_parallelism().map_or(1, usize::from).clamp(1, 4);
     let runtime = Builder::new_multi_thread()

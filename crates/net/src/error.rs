@@ -63,10 +63,12 @@ pub enum TlsError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// Certificate and key are not a pair.
-    #[error("tls.key in {dir:?} is not the key of tls.crt: take both from the same identity")]
+    #[error("{key:?} is not the key of {certificate:?}: take both from the same identity")]
     KeyMismatch {
-        /// The folder.
-        dir: PathBuf,
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's.
+        key: PathBuf,
     },
 }
 

@@ -51,23 +51,7 @@ impl Identity {
     ///
     /// [`TlsError`] names the file and the remedy.
     pub fn load(dir: &Path) -> Result<Self, TlsError> {
-        let chain = certificates(&dir.join("tls.crt"))?;
-        let path = dir.join("tls.key");
-        let key =
-            PrivateKeyDer::from_pem_slice(&read(&path)?).map_err(|source| TlsError::NoKey {
-                path: path.clone(),
-                source: source.into(),
-            })?;
-        warn_if_world_readable(&path);
-        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-            RustlsError::InconsistentKeys(_) => TlsError::KeyMismatch {
-                dir: dir.to_owned(),
-            },
-            other => TlsError::NoKey {
-                path,
-                source: other.into(),
-            },
-        })?;
+        let key = key_of(&dir.join("tls.crt"), &dir.join("tls.key"), &provider())?;
         Ok(Self {
             key: Arc::new(key),
             roots: Arc::new(roots(&dir.join("ca.crt"))?),
@@ -387,7 +371,29 @@ fn provider() -> CryptoProvider {
     }
 }
 
-fn widen<Data>(tls: &mut ConnectionCommon<Data>) {
+/// A chain, leaf first, with its key.
+pub(crate) fn key_of(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates(certificate)?;
+    let no_key = |source| TlsError::NoKey {
+        path: key.to_owned(),
+        source,
+    };
+    let der = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| no_key(error.into()))?;
+    warn_if_world_readable(key);
+    CertifiedKey::from_der(chain, der, provider).map_err(|error| match error {
+        RustlsError::InconsistentKeys(_) => TlsError::KeyMismatch {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        },
+        other => no_key(other.into()),
+    })
+}
+
+pub(crate) fn widen<Data>(tls: &mut ConnectionCommon<Data>) {
     tls.set_buffer_limit(Some(WRITE_BUFFER));
 }
 
@@ -403,7 +409,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let refuse = |source| TlsError::NoCertificate {
         path: path.to_owned(),
         source,

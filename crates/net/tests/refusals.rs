@@ -412,7 +412,7 @@ fn identity_refuses_a_key_that_is_not_the_certificates() {
     fs::write(dir.path().join("tls.key"), other).unwrap();
     let error = Identity::load(dir.path()).unwrap_err();
     assert!(
-        matches!(&error, TlsError::KeyMismatch { dir: d } if d == dir.path()),
+        matches!(&error, TlsError::KeyMismatch { key, .. } if *key == dir.path().join("tls.key")),
         "{error}"
     );
 }
