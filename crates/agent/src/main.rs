@@ -35,6 +35,9 @@ fn main() -> ExitCode {
     if let Some(args) = personality::stunnel::arguments(std::env::args_os()) {
         return personality::stunnel::main(&args).into();
     }
+    if let Some(tool) = personality::tools::Tool::called(std::env::args_os()) {
+        return tool.main().into();
+    }
     let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let screen = Screen::default();
     if let Err(error) = logging::init(cli.log_format, cli.level(), &screen) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod rsync;
 pub(crate) mod stunnel;
+pub(crate) mod tools;
 
 use std::io::Write;
 
