@@ -493,12 +493,24 @@ pub(crate) const GROUPS: &[Group] = &[
         "compare-dest-old",
         &["-ai", "--compare-dest=../alternative"],
     ),
-    group("fuzzy", &["-aiy", "--no-W", "--stats"]).onto(Empty),
+    group("fuzzy", &["-aiy", "--no-W", "--stats"]),
+    group("fuzzy-empty", &["-aiy", "--no-W", "--stats"]).onto(Empty),
+    group(
+        "fuzzy-delete",
+        &["-aiy", "--no-W", "--stats", "--delete-after"],
+    ),
+    group("fuzzy-inplace", &["-aiy", "--no-W", "--stats", "--inplace"]),
+    group("fuzzy-whole-file", &["-aiy", "-W", "--stats"]),
+    group("fuzzy-dry", &["-aiyn", "--no-W", "--stats"]),
     group(
         "fuzzy-2",
-        &["-aiyy", "--no-W", "--link-dest=../alternative"],
+        &["-aiyy", "--no-W", "--stats", "--link-dest=../alternative"],
     )
     .onto(Empty),
+    group(
+        "fuzzy-2-old",
+        &["-aiyy", "--no-W", "--stats", "--copy-dest=../alternative"],
+    ),
     group("backup", &["-aib", "--delete"]),
     group("backup-verbose", &["-avvb"]).in_order(Order::Free),
     group("backup-suffix", &["-aib", "--suffix=.before"]),

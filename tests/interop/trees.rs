@@ -55,6 +55,8 @@ fn contents(root: &Path) -> io::Result<()> {
         ("old", 8),
         ("one", 1),
         ("owner-differs", 12),
+        ("renamed-since", 100_000),
+        ("sub/renamed-with-its-time", 40_000),
         ("same", 5_000),
         ("same-size", 1_234),
         ("same-size-and-time", 4_321),
@@ -306,6 +308,14 @@ fn changed(root: &Path, source: &Path) -> io::Result<()> {
     for name in ["delta", "appended"] {
         set_mtime(&root.join(name), 940_000_000, 0)?;
     }
+    let mut renamed = fs::read(source.join("renamed-since"))?;
+    renamed.truncate(90_000);
+    renamed.splice(50_000..50_000, *b"something more");
+    fs::write(root.join("renamed-then"), renamed)?;
+    copy(
+        &source.join("sub/renamed-with-its-time"),
+        &root.join("sub/other"),
+    )?;
     symlink("old target", root.join("link-changed"))?;
     fs::write(root.join("sub/dir/one"), "shorter")?;
     set_mtime(&root.join("sub/dir/one"), 940_000_000, 0)
@@ -353,6 +363,7 @@ pub(crate) fn alternative(root: &Path, source: &Path) -> io::Result<()> {
         copy(&source.join(name), &root.join(name))?;
     }
     fs::set_permissions(root.join("one"), Permissions::from_mode(0o600))?;
+    copy(&source.join("renamed-since"), &root.join("renamed-sincE"))?;
     let mut delta = fs::read(root.join("delta"))?;
     delta.truncate(200_000);
     fs::write(root.join("delta"), delta)?;

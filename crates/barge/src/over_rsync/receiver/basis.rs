@@ -44,7 +44,7 @@ pub(super) struct Alternate {
 
 impl Namesakes {
     /// Those of a directory, with their numbers.
-    fn of(&mut self, roots: &[Option<Root>], path: &RelPath) -> Vec<(u8, Dir)> {
+    pub(super) fn of(&mut self, roots: &[Option<Root>], path: &RelPath) -> Vec<(u8, Dir)> {
         if self.of.as_ref() != Some(path) {
             let open = |root: &Option<Root>| root.as_ref()?.dir(path).ok();
             self.dirs = roots.iter().map(open).collect();

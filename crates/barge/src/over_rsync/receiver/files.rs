@@ -111,8 +111,16 @@ impl Generator {
     fn ask_for_new(&mut self, at: &At<'_>, name: &Name) -> Result<Step, Failure> {
         let resolved = self.side.attributes.resolve(at.entry, None, &[]);
         let flags = self.transfer_flags() | ItemFlags::NEW | resolved.flags;
-        let basis = self.partial_basis(name);
-        self.ask_with(at, Ask::new(flags), &resolved, None, basis)
+        if let Some(partial) = self.partial_basis(name) {
+            return self.ask_with(at, Ask::new(flags), &resolved, None, Some(partial));
+        }
+        let Some(similar) = self.similar(at, name) else {
+            return self.ask_with(at, Ask::new(flags), &resolved, None, None);
+        };
+        let mut ask = Ask::new(flags | ItemFlags::NAME_FOLLOWS);
+        ask.name = similar.name;
+        let basis = (similar.basis, similar.file);
+        self.ask_with(at, ask, &resolved, None, Some(basis))
     }
 
     fn ask_for_changed(
@@ -125,6 +133,8 @@ impl Generator {
         let Ok(backup) = self.back_up_in_place(at, name, &found.stat) else {
             return Ok(Step::Nothing);
         };
+        let dir = Arc::clone(self.target_dir());
+        self.similar.forget(&dir.path, name);
         let old = || Some((Basis::Destination, self.basis(name)?));
         let basis = backup.or_else(|| self.partial_basis(name)).or_else(old);
         self.ask_with(at, Ask::new(flags), &resolved, Some(found.stat), basis)

@@ -24,6 +24,7 @@ use super::basis::Namesakes;
 use super::delete::Deleter;
 use super::destination::{self, Shape};
 use super::dirs::TargetDirs;
+use super::fuzzy::Similar;
 use super::hard_links::HardLinks;
 use super::requests::{Request, Subject, Transfer};
 use super::scopes::Scopes;
@@ -49,6 +50,8 @@ pub(super) struct Generator {
     pub(super) here: Option<Here>,
     /// Of the current directory, in those of `--link-dest` and its kin.
     pub(super) namesakes: Namesakes,
+    /// With `--fuzzy`: the files beside those of the current directory.
+    pub(super) similar: Similar,
     /// Directories that are not done.
     pub(super) dirs: TargetDirs,
     /// Directories that are not there: nothing below them is looked at.
@@ -133,6 +136,7 @@ impl Generator {
             again: Vec::new(),
             here: None,
             namesakes: Namesakes::default(),
+            similar: Similar::default(),
             dirs: TargetDirs::default(),
             missing: HashSet::new(),
             holding: None,

@@ -18,6 +18,7 @@ mod dirs;
 mod files;
 mod folders;
 mod followers;
+mod fuzzy;
 mod generator;
 mod hard_links;
 mod others;
@@ -158,7 +159,6 @@ fn not_honoured(options: &Options) -> Option<&'static str> {
             "deletions with --relative or --files-from of a client",
         ),
         (options.fake_super, "--fake-super"),
-        (options.fuzzy > 0, "--fuzzy"),
         (options.keep_dirlinks, "--keep-dirlinks"),
         (options.write_devices, "--write-devices"),
     ];

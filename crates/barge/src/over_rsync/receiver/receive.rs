@@ -312,7 +312,7 @@ impl Receiving {
         let basis = match request.item.basis {
             _ if transfer.head == SumHead::NONE => Basis::None,
             BasisKind::Destination | BasisKind::Partial if in_place => Basis::Itself,
-            kind => self.basis(&dir, &name, kind, transfer),
+            kind => self.basis(&dir, &name, kind, request, transfer),
         };
         let options = &self.side.options;
         let zeros = match (options.sparse, in_place || options.preallocate) {
@@ -377,13 +377,24 @@ impl Receiving {
     }
 
     /// The basis; when it has gone meanwhile, there are zeros in its place, which do not verify.
-    fn basis(&self, dir: &Dir, name: &Name, kind: BasisKind, transfer: &Transfer) -> Basis {
+    fn basis(
+        &self,
+        dir: &Dir,
+        name: &Name,
+        kind: BasisKind,
+        request: &Request,
+        transfer: &Transfer,
+    ) -> Basis {
+        let alternate = |number: u8| {
+            let root = self.side.alternates().get(usize::from(number));
+            root.and_then(|root| root.as_ref()?.dir(&transfer.dir.path).ok())
+        };
+        // The name is the one that this side has chosen: the answer would not be here with another.
+        let similar = || Name::new(&request.item.name[..]).ok();
         let file = match kind {
             BasisKind::Destination => dir.open_file(name).ok(),
             BasisKind::Directory(number) => {
-                let root = self.side.alternates().get(usize::from(number));
-                let dir = root.and_then(|root| root.as_ref()?.dir(&transfer.dir.path).ok());
-                dir.and_then(|dir| dir.open_file(name).ok())
+                alternate(number).and_then(|dir| dir.open_file(name).ok())
             }
             BasisKind::Backup => {
                 let path = Side::path_of(&transfer.dir, name);
@@ -394,7 +405,12 @@ impl Receiving {
                 let partial = self.side.partial_dir(dir, false).ok().flatten();
                 partial.and_then(|partial| partial.open_file(name).ok())
             }
-            _ => None,
+            BasisKind::Fuzzy => similar().and_then(|name| dir.open_file(&name).ok()),
+            BasisKind::FuzzyDirectory(number) => {
+                let (dir, name) = (alternate(number), similar());
+                dir.zip(name)
+                    .and_then(|(dir, name)| dir.open_file(&name).ok())
+            }
         };
         file.map_or(Basis::None, Basis::File)
     }
