@@ -10,7 +10,7 @@ PACKAGES := gcc libc6-dev rsync stunnel4 haproxy openssl attr acl libcap2-bin e2
 # Empty when this is root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup build demo test interop bench deny
+.PHONY: help setup build demo test interop image bench deny
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -46,6 +46,10 @@ test: setup ## every gate: format, lints, docs, all tests, one tiny run of the b
 interop: setup ## rsync beside the installed rsync in every role, protocol and option group
 	cargo build
 	INTEROP=all cargo test -p barge-tests --test interop
+
+image: PACKAGES += bash-static ca-certificates jq podman
+image: setup ## the transfer image, by podman: localhost/barge-transfer [TAG=…]
+	images/build.sh $(TAG)
 
 bench: build ## barge beside rsync and stunnel, some minutes: [BENCH_DIR=… ARGS='file-4g --runs 5']
 	cargo run --release -p barge-benches -- $(ARGS)

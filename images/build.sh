@@ -1,0 +1,34 @@
+#!/bin/bash
+# Builds the transfer image [as TAG] from this checkout and Debian's bash-static and ca-certificates;
+# nothing is pulled. Two builds of one commit have the same digest. Leaves images/out/sbom.spdx.json.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tag=${1:-localhost/barge-transfer:latest}
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+out=$PWD/images/out
+root=$out/rootfs
+
+# No path of this machine is in the binary, so it is the same wherever it is built.
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$PWD=/barge"
+export CARGO_PROFILE_RELEASE_STRIP=debuginfo
+target=$(rustc -vV | sed -n 's/^host: //p')
+cargo build --release --locked --target "$target" -p barge-agent
+
+rm -rf "$out"
+mkdir -p "$root"/{usr/bin,bin,etc/ssl/certs}
+install -m 755 "target/$target/release/barge" "$root/usr/bin/barge"
+for name in rsync nc touch sleep sync stat test true cat; do
+    ln -s barge "$root/usr/bin/$name"
+done
+ln -s ../usr/bin/barge "$root/bin/stunnel"
+install -m 755 /bin/bash-static "$root/bin/bash"
+ln -s bash "$root/bin/sh"
+install -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+
+images/sbom.sh "$target" > "$out/sbom.spdx.json"
+
+build=(podman build)
+command -v podman >/dev/null || build=(buildah build)
+"${build[@]}" --quiet --no-cache --timestamp "$SOURCE_DATE_EPOCH" --tag "$tag" \
+    --file images/Containerfile "$out"
