@@ -169,6 +169,15 @@ impl Attacker {
         while self.told.data.len() < len && self.frame().unwrap_or(false) {}
     }
 
+    /// What comes of the victim's data stream within half a second.
+    pub(crate) fn data_of_a_while(&mut self) -> Vec<u8> {
+        let a_while = Some(Duration::from_millis(500));
+        self.stream.set_read_timeout(a_while).unwrap();
+        while self.frame().unwrap_or(false) {}
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        std::mem::take(&mut self.told.data)
+    }
+
     /// Says nothing more, hears the victim out, and returns what it said.
     pub(crate) fn end(self) -> Told {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);

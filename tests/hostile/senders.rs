@@ -1,9 +1,11 @@
 //! Clients that push: lists, items and content that no honest sender would send.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use barge_testkit::scratch::Scratch;
+use barge_testkit::tree;
 
 use crate::peer::{Attacker, Daemon, Told};
 use crate::wire::{
@@ -123,6 +125,34 @@ fn honest_push_comes_through() {
         b"abc",
         "{told:?}"
     );
+}
+
+/// A sender whose only list is done takes the next marker for one of a phase.
+#[test]
+fn list_is_not_said_to_be_done_before_another_or_the_end_of_lists_has_come() {
+    let stage = Stage::new();
+    fs::create_dir(stage.module.join("d")).unwrap();
+    for name in ["d", "."] {
+        let dir = stage.module.join(name);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        tree::set_mtime(&dir, 1_700_000_000, 0).unwrap();
+    }
+    let args = ["--server", "-logDtpre.iLsf", "--numeric-ids", ".", "m/"];
+    let mut attacker = Attacker::enter(stage.daemon.addr(), &args);
+    let root = Entry {
+        flags: TOP_DIR,
+        ..Entry::dir(b".")
+    };
+    attacker.data(&list(&[root, Entry::dir(b"d")]).0);
+    assert_eq!(attacker.data_of_a_while(), b"");
+    attacker.data(&Wire::new().negative_ndx(-102).raw(LIST_END).0);
+    assert_eq!(attacker.data_of_a_while(), DONE);
+    attacker.data(&Wire::new().raw(DONE).negative_ndx(-2).0);
+    attacker.await_data(1);
+    // The second list and the phases.
+    attacker.data(&[0; 4]);
+    let told = attacker.end();
+    assert_eq!(told.data, [0; 5], "{told:?}");
 }
 
 #[test]

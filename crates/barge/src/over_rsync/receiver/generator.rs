@@ -607,10 +607,12 @@ impl Generator {
         }
     }
 
-    /// Says of every list at the front that it is done, when it is.
+    /// Says of every list at the front that it is done, when it is, and another is known to follow
+    /// or none: a sender whose last list is done takes what is said next for a phase.
     fn finish_lists(&mut self) -> Result<(), Failure> {
         while let Some(open) = self.lists.front() {
-            if !open.walked || open.pending > 0 {
+            let may_be_last = self.lists.len() == 1 && !self.lists_end;
+            if !open.walked || open.pending > 0 || may_be_last {
                 return Ok(());
             }
             self.finish_dirs(0);

@@ -612,6 +612,7 @@ impl Answers {
 /// The end of lists, phases and the run.
 impl Answers {
     fn done(&mut self) -> Result<Next, Failure> {
+        self.list_behind_last()?;
         let books = &self.books;
         let step = self.phase.done(books.lists.len(), !books.ended)?;
         match step {
@@ -628,6 +629,29 @@ impl Answers {
             self.run.tell(Event::Settled(self.books.position));
         }
         Ok(Next::Go)
+    }
+
+    /// Before the only list there is may be done, the next one is sent, or the end of lists: to
+    /// the receiving side, no list left means that there are no more, and phases follow.
+    fn list_behind_last(&mut self) -> Result<(), Failure> {
+        while self.format.incremental && self.books.lists.len() == 1 && !self.books.ended {
+            if !self.send_list()? {
+                self.wait_for_list()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something has been scanned, and meanwhile lets the peer know that this side
+    /// lives.
+    fn wait_for_list(&mut self) -> Result<(), Failure> {
+        self.run.outgoing.flush()?;
+        let scanned = || (!self.queue.is_empty()).then_some(());
+        while self.bell.wait_for(Some(LOOK_UP), scanned).is_none() {
+            self.run.activity.progress();
+            self.incoming.keep_alive()?;
+        }
+        Ok(())
     }
 
     fn free_list(&mut self) {
@@ -739,6 +763,9 @@ fn kind_of(entry: &FileEntry) -> usize {
 
 /// Bytes that block sums may take at most, whatever `--max-alloc` allows.
 const MOST_FOR_SUMS: u64 = 1 << 30;
+
+/// How often a wait for a scan looks whether the peer should hear something.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// Bytes of an encoded list that are copied at a time.
 const ENCODED_PIECE: usize = 32 << 10;

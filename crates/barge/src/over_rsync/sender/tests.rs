@@ -150,6 +150,32 @@ fn what_no_receiving_side_may_say_ends_the_run_with_its_code() {
     }
 }
 
+/// A receiving side may be through with the first list while the second is still scanned. All its
+/// markers are on their way at once: two lists, redos, updates, deletions, the goodbye.
+#[test]
+fn list_is_not_done_before_the_next_is_sent() {
+    let folder = tree();
+    for n in 0..5000 {
+        std::fs::write(folder.path().join(format!("dir/{n}")), "").unwrap();
+    }
+    for _ in 0..10 {
+        let (ours, mut peer) = pipe();
+        let path = format!("{}/", folder.path().display());
+        let agreed = agreed(ours, options(), Base::Working, &path);
+        let ended = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| super::send(agreed));
+            let mut buffer = [0; 4096];
+            peer.input.read(&mut buffer, None).unwrap();
+            let markers = data(&[0; 6]);
+            let count = peer.output.write(&[IoSlice::new(&markers)], None);
+            assert_eq!(count.unwrap(), markers.len());
+            while let Ok(1..) = peer.input.read(&mut buffer, None) {}
+            sender.join().unwrap()
+        });
+        assert_eq!(ended.code, 0, "{:?}", ended.failure);
+    }
+}
+
 #[test]
 fn safe_file_that_is_none_is_refused_and_no_directory_is_removed() {
     let removing = Options {
