@@ -465,7 +465,10 @@ pub(crate) const GROUPS: &[Group] = &[
     group("dirs", &["-dti"]),
     group("copy-links", &["-rLti"]).from(&["source/sub", "source/link", "source/link-to-dir"]),
     group("copy-dirlinks", &["-aki"]),
-    group("keep-dirlinks", &["-aKi"]),
+    // Without attributes: rsync 3.5.0 sets those of the link, or fails to.
+    group("keep-dirlinks", &["-rlKi"]),
+    group("keep-dirlinks-delete", &["-rlKi", "--delete"]).from(&["source/was-link"]),
+    group("keep-dirlinks-dry", &["-rlKni", "--delete"]).from(&["source/was-link"]),
     group("safe-links", &["-ai", "--safe-links"]),
     group("safe-links-verbose", &["-av", "--safe-links"]).onto(Empty),
     group("copy-unsafe-links", &["-ai", "--copy-unsafe-links"])

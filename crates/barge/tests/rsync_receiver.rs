@@ -289,3 +289,57 @@ fn new_entries_get_what_a_default_acl_leaves_them() {
 /// (`linux/posix_acl_xattr.h`).
 const DEFAULT_ACL: &[u8] =
     b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x06\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+
+/// Beneath the target a link is a way to a directory, which gets the source's attributes; one that
+/// leads out of it is neither followed nor replaced.
+#[test]
+fn kept_link_to_a_directory_never_leads_out_of_the_target() {
+    for args in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        let outside = scratch.dir("outside").unwrap();
+        fs::write(outside.join("kept"), "kept").unwrap();
+        fs::create_dir_all(target.join("real/side")).unwrap();
+        fs::write(target.join("file"), "").unwrap();
+        let absolute = target.join("real");
+        for (name, leads_to) in [
+            ("real/side/beneath", Path::new("../../real")),
+            ("dangling", Path::new("nowhere")),
+            ("to-file", Path::new("file")),
+            ("out", Path::new("../outside")),
+            ("absolute", &absolute),
+        ] {
+            symlink(leads_to, target.join(name)).unwrap();
+            fs::create_dir_all(source.join(name)).unwrap();
+            fs::write(source.join(name).join("new"), name).unwrap();
+        }
+        fs::set_permissions(
+            source.join("real/side/beneath"),
+            PermissionsExt::from_mode(0o751),
+        )
+        .unwrap();
+        let mut options = archive();
+        options.keep_dirlinks = true;
+        let (ended, heard) = pull(options, args, &slashed(&source), &target);
+        assert_eq!(ended.code, 23, "{heard:?}");
+        let refused = heard
+            .iter()
+            .filter(|line| line.contains("refusing to follow symlink"));
+        assert_eq!(refused.count(), 2, "{heard:?}");
+        let read = |name: &str| fs::read_to_string(target.join(name)).unwrap();
+        assert_eq!(read("real/new"), "real/side/beneath");
+        assert_eq!(
+            fs::metadata(target.join("real")).unwrap().mode() & 0o777,
+            0o751
+        );
+        assert_eq!(read("dangling/new"), "dangling");
+        assert_eq!(read("to-file/new"), "to-file");
+        for name in ["real/side/beneath", "out", "absolute"] {
+            assert!(target.join(name).is_symlink(), "{name}");
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    }
+}

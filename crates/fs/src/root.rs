@@ -70,7 +70,27 @@ impl Root {
     ///
     /// `EXDEV` when a mount point is in the way, `ELOOP` or `ENOTDIR` when a symbolic link is.
     pub fn dir(&self, path: &RelPath) -> Result<Dir, Error> {
-        self.top.beneath(path)
+        let mut dir = self.top.beneath(path)?;
+        // What is done in it follows none.
+        dir.descent.links = false;
+        Ok(dir)
+    }
+
+    /// Opens the directory that a symbolic link leads to, as [`Root::dir`] does with
+    /// [`Root::with_links`]; `None` when it leads nowhere, or to something else.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` when it leads out of the root, `ENOTSUP` when that cannot be told.
+    pub fn dir_behind_link(&self, path: &RelPath) -> Result<Option<Dir>, Error> {
+        let descent = &self.top.descent;
+        if !descent.links || !descent.openat2 {
+            return Err(Error::new("openat", Errno::ENOTSUP));
+        }
+        match self.dir(path) {
+            Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ENOTDIR) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// Waits until everything written on this file system, and on those mounted in it that were
@@ -374,6 +394,18 @@ mod tests {
                 let error = root.dir(&rel(path.as_bytes())).unwrap_err();
                 assert!(error.is(Errno::EXDEV), "{path}: {error}");
             }
+            let side = root.dir(&rel(b"side")).unwrap();
+            assert!(side.open_dir(&name("up")).is_err(), "from a directory");
+            fs::write(folder.path().join("in/file"), "").unwrap();
+            symlink("file", folder.path().join("in/to-file")).unwrap();
+            symlink("nowhere", folder.path().join("in/dangling")).unwrap();
+            for (path, leads) in [("link", true), ("to-file", false), ("dangling", false)] {
+                let behind = root.dir_behind_link(&rel(path.as_bytes())).unwrap();
+                assert_eq!(behind.is_some(), leads, "{path}");
+            }
+            assert!(root.dir_behind_link(&rel(b"absolute")).is_err());
+            let old = root.without_openat2();
+            assert!(old.dir_behind_link(&rel(b"link")).is_err());
         }
     }
 

@@ -444,6 +444,10 @@ words are checked, but there are no lines for them), `--compress-threads`, `--bl
             }
         }
         text += "
+`--keep-dirlinks` follows links that stay beneath the root of the transfer, and needs `openat2` of the
+kernel; others are errors (exit code 23), as they are with rsync 3.5.0, whose message is another. The
+directory behind a link gets the attributes; rsync 3.5.0 gives them to the link, or fails to.
+
 A server takes no filter options: rules come from its client, over the connection. A daemon's client
 may not name files of the daemon's machine (`--exclude-from`, `--include-from`, `--password-file`,
 `--early-input`, `--log-file`, `--log-file-format`), and not `--copy-devices` and `--write-devices`

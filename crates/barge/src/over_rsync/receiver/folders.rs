@@ -121,6 +121,10 @@ impl Generator {
 
     fn enter_child(&mut self, at: &At<'_>, name: &Name, new: bool) -> Result<(), Failure> {
         let dir = match self.dir() {
+            Some(_) if self.side.options.keep_dirlinks => {
+                let path = self.target_dir().path.join(name);
+                self.side.root().dir(&path)
+            }
             Some(dir) => dir.open_dir(name),
             None => return self.enter(at, None, new),
         };

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Hearing, RecvError, TryRecvError};
 
-use barge_fs::{SourceFile, Stat};
+use barge_fs::{Root, SourceFile, Stat};
 use barge_rsync::WireError;
 use barge_rsync::options::Delete;
 use barge_rsync::session::setup::CompatFlags;
@@ -196,7 +196,7 @@ impl Generator {
         };
         let side = &self.side;
         let shows = side.options.info.name > 0 || side.options.itemize > 0;
-        let target = destination::find(
+        let mut target = destination::find(
             &side.base,
             &side.destination,
             shape,
@@ -207,6 +207,9 @@ impl Generator {
                 }
             },
         )?;
+        if side.options.keep_dirlinks {
+            target.root = target.root.map(Root::with_links);
+        }
         // Nobody else sets it.
         let _ = side.target.set(target);
         self.prepare_backups()?;

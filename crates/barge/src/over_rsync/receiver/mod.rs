@@ -159,7 +159,6 @@ fn not_honoured(options: &Options) -> Option<&'static str> {
             "deletions with --relative or --files-from of a client",
         ),
         (options.fake_super, "--fake-super"),
-        (options.keep_dirlinks, "--keep-dirlinks"),
         (options.write_devices, "--write-devices"),
     ];
     asked

@@ -64,6 +64,7 @@ impl Generator {
             return self.own_dir(at);
         }
         let Some((name, stat)) = self.look_up(at) else {
+            self.skip_below(entry);
             return Ok(());
         };
         if self.is_left_alone(at, stat.as_ref()) {
@@ -237,9 +238,34 @@ impl Generator {
             let stat = self.find(&name)?;
             Ok((name, stat))
         });
-        found
+        let (name, stat) = found
             .map_err(|error| self.cannot_look(at.entry, &error))
-            .ok()
+            .ok()?;
+        let stat = match stat {
+            Some(stat) if stat.kind == StatKind::Symlink && at.entry.is_dir() => {
+                Some(self.behind_link(at, &name, stat)?)
+            }
+            stat => stat,
+        };
+        Some((name, stat))
+    }
+
+    /// With `--keep-dirlinks`: what a link leads to that has the name of a directory, if that is a
+    /// directory; else the link itself. `None` when it leads, or may lead, out of the destination.
+    fn behind_link(&self, at: &At<'_>, name: &Name, link: Stat) -> Option<Stat> {
+        if !self.side.options.keep_dirlinks {
+            return Some(link);
+        }
+        let path = self.target_dir().path.join(name);
+        let behind = self.side.root().dir_behind_link(&path);
+        match behind.and_then(|dir| dir.map(|dir| dir.stat_self()).transpose()) {
+            Ok(behind) => Some(behind.unwrap_or(link)),
+            Err(error) => {
+                let doing = "refusing to follow symlink";
+                self.side.failed(Who::Generator, doing, at.entry, &error);
+                None
+            }
+        }
     }
 
     /// What is there under a name in the current directory.
