@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a test says why it was skipped")]
 
 mod peer;
+mod races;
 mod receivers;
 mod senders;
 mod servers;

@@ -2,7 +2,8 @@
 //! than its input justifies.
 //!
 //! With `SEEDS=FOLDER` in the environment the undamaged inputs are written there, a folder for
-//! each entry, for the fuzz targets in `fuzz/`.
+//! each entry, for the fuzz targets in `fuzz/`. `DAMAGED=COUNT` makes so many inputs of each seed, and
+//! `CHANCE=NUMBER` makes others than without.
 
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "it is a library of its own, too")]
@@ -17,7 +18,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use self::entries::{ENTRIES, HEAD};
 use crate::recording::{Side, conversations};
 
-/// Inputs made of each seed.
+/// Inputs made of each seed, unless the environment says how many.
 const DAMAGED: u64 = 3000;
 /// Things an entry may be told, beyond one for each byte of its input.
 const MOST_TOLD: usize = 64;
@@ -167,10 +168,12 @@ fn recordings_are_read_by_the_entry_they_are_for() {
 #[test]
 fn damaged_recordings_neither_break_nor_exhaust_what_reads_them() {
     setrlimit(Resource::RLIMIT_AS, MOST_MEMORY, MOST_MEMORY).unwrap();
-    let (seeds, mut random) = (seeds(), Random(1));
+    let set = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
+    let damaged = set("DAMAGED").unwrap_or(DAMAGED);
+    let (seeds, mut random) = (seeds(), Random(set("CHANCE").unwrap_or(1)));
     for (entry, seed) in &seeds {
         let (name, run) = ENTRIES[*entry];
-        for _ in 0..DAMAGED {
+        for _ in 0..damaged {
             let mut input = seed.clone();
             damage(&mut input, &seeds, &mut random);
             let told = run(&input);
