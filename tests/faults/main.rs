@@ -8,6 +8,7 @@ mod changing;
 mod cuts;
 mod full;
 mod kills;
+mod rsync;
 mod stamped;
 
 use std::ffi::OsStr;
