@@ -1,6 +1,7 @@
 //! Paths that somebody names to be read: symbolic links on their way are followed, as far as they
 //! may lead.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -92,6 +93,26 @@ impl Ground {
     /// anything but a regular file.
     pub fn open_file(&self, path: &[u8]) -> Result<(SourceFile, Stat), Error> {
         SourceFile::open(|flags| self.open(path, flags))
+    }
+
+    /// Opens what is read at `path` from its beginning to its end: where nothing confines, a pipe too.
+    ///
+    /// # Errors
+    ///
+    /// `openat`, with `EXDEV` when the path leads out of where it may lead, and `ESTALE` when there is
+    /// anything but a regular file.
+    pub fn open_stream(&self, path: &[u8]) -> Result<File, Error> {
+        let fd = match self.confined {
+            None => self.open(path, OFlag::O_RDONLY)?,
+            // A fifo would block, a device would start.
+            Some(_) => self.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?,
+        };
+        match self.confined {
+            Some(_) if Stat::of(&fd)?.kind != StatKind::File => {
+                Err(Error::new("openat", Errno::ESTALE))
+            }
+            _ => Ok(fd.into()),
+        }
     }
 
     fn open(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Error> {

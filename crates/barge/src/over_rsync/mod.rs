@@ -12,6 +12,7 @@ mod conversation;
 mod daemon;
 mod event;
 mod failure;
+mod files_from;
 mod glob;
 mod incoming;
 mod local;

@@ -163,7 +163,9 @@ impl Run {
             self.outgoing.message(&Message::ErrorExit(code));
         }
         let flushed = self.outgoing.flush();
-        if flushed.is_ok() && failure.can_be_told() && !self.setup.protocol.is_31_or_newer() {
+        let waits_for_answer = failure.can_be_told() && self.setup.protocol.is_31_or_newer();
+        if flushed.is_ok() && !waits_for_answer {
+            // All that the peer can wait for is the end of the connection.
             let _ = self.outgoing.close();
         }
         match (incoming.drain(self.farewell_patience()), &failure) {

@@ -1,12 +1,15 @@
 //! `rsync --server`: a peer at the standard streams.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use barge::over_rsync::options::Options;
 use barge::over_rsync::{Connection, Event, Listener, Server};
+
+use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use super::failed::Failed;
 use super::output::{Log, Logging, RunLog};
@@ -42,14 +45,19 @@ pub(super) fn run(options: Options, args: Vec<OsString>) -> u8 {
     ended.code
 }
 
-/// The standard streams as a connection.
+/// The standard streams as a connection, which takes them over: nothing else in this process reads
+/// or writes them any more, and the peer hears of their end.
 ///
 /// # Errors
 ///
-/// Those of `dup(2)` and `fcntl(2)`.
+/// Those of `open(2)`, `dup(2)` and `fcntl(2)`.
 pub(super) fn standard_streams() -> io::Result<Connection> {
-    let own = |fd: std::os::fd::BorrowedFd<'_>| -> io::Result<OwnedFd> { fd.try_clone_to_owned() };
-    fd::connection(own(io::stdin().as_fd())?, own(io::stdout().as_fd())?)
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&nothing)?;
+    dup2_stdout(&nothing)?;
+    fd::connection(input, output)
 }
 
 /// `--log-file`, which a client asks for with `--remote-option`.

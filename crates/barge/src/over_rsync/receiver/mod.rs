@@ -50,6 +50,7 @@ use self::side::{Side, Tally, Told};
 use super::activity::Activity;
 use super::agreed::{Agreed, Base, Ended};
 use super::failure::exit;
+use super::files_from;
 use super::incoming::{Ear, Heard, Incoming};
 use super::options::{Delete, Options};
 use super::outgoing::Outgoing;
@@ -96,6 +97,9 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         Ok(rules) => rules,
         Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
     };
+    if let Err(failure) = files_from::forward(&run, &options, &base) {
+        return gave_up(&run, &mut wire, failure, RunStats::default());
+    }
     run.tell(Event::ListBegins {
         incremental: setup.is_incremental(),
         checksum_len: match options.checksum {

@@ -54,7 +54,13 @@ impl Receiving {
                     self.asked_for(&list)?;
                     self.side.run.trouble(list.errors);
                     self.side.attributes.learn(&list.names);
+                    // A server that has nothing to send says no more.
+                    let is_all = list.is_empty() && list.parent().is_none();
                     self.tell(Told::List(list));
+                    if is_all && !self.side.run.server {
+                        self.tell(Told::End);
+                        return Ok(());
+                    }
                 }
                 Came::ListsEnd => self.tell(Told::ListsEnd),
                 Came::Answer(answer) => self.answer(answer)?,

@@ -24,10 +24,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::bases::{Bases, Reach};
 use super::content::{Answer, Append, Contents, Sent, put_item};
-use super::files_from::NameFeed;
 use super::queue::{Queue, Scanned, ScannedList};
 use super::removal;
 use crate::over_rsync::failure::Failure;
+use crate::over_rsync::files_from::NameFeed;
 use crate::over_rsync::incoming::Incoming;
 use crate::over_rsync::read_ahead::{Bell, Watch};
 use crate::over_rsync::run::Run;

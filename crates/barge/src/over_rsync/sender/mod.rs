@@ -8,7 +8,6 @@ mod arguments;
 mod attributes;
 mod bases;
 mod content;
-mod files_from;
 mod look;
 mod queue;
 mod removal;
@@ -17,7 +16,7 @@ mod scan;
 mod tests;
 mod trouble;
 
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -41,13 +40,13 @@ use self::arguments::{Argument, join};
 use self::attributes::Carried;
 use self::bases::{Bases, Shown};
 use self::content::Contents;
-use self::files_from::{NameFeed, names_in};
 use self::look::Look;
 use self::queue::Queue;
 use self::scan::Scan;
 use super::activity::Activity;
 use super::agreed::{Agreed, Base, Ended, ModuleBase};
 use super::failure::{Failure, exit};
+use super::files_from::{Lines, NameFeed, open_list};
 use super::incoming::{Heard, Incoming};
 use super::outgoing::Outgoing;
 use super::read_ahead::{Bell, ReadAhead, Watch};
@@ -366,26 +365,12 @@ impl Sender {
             FilesFrom::Remote(_) | FilesFrom::Wire => None,
         };
         if let Some(path) = on_this_side {
-            let file = self.open_names(ground, path)?;
-            let names = names_in(file, self.options.from0);
+            let file = open_list(ground, path, self.run.server)?;
+            let names = Lines::new(BufReader::new(file), self.options.from0).without_comments();
             return Ok((None, Box::new(names.map(in_dir))));
         }
         let (feed, names) = NameFeed::new(!self.is_31_or_newer());
         Ok((Some(feed), Box::new(names.into_iter().map(Ok).map(in_dir))))
-    }
-
-    fn open_names(&self, ground: &Ground, path: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {
-        if path == Path::new("-") && !self.run.server {
-            return Ok(Box::new(BufReader::new(std::io::stdin())));
-        }
-        let path = path.as_os_str().as_bytes();
-        let (file, stat) = ground.open_file(path).map_err(|error| {
-            let (path, reason) = (path.escape_ascii(), error.reason());
-            let text = format!("rsync: failed to open files-from file {path}: {reason}");
-            Failure::fatal(exit::FILE, text)
-        })?;
-        let reader = file.reader(stat.size);
-        Ok(Box::new(BufReader::new(reader)))
     }
 }
 
@@ -401,10 +386,11 @@ struct Prepared {
     thread: JoinHandle<()>,
 }
 
-/// Says that nothing more will come, and hears what the peer still has to say.
+/// Says that nothing more will come; a client hears what its server still has to say. A client of ours
+/// has said all there was, and may wait for us to go.
 fn part(run: &Run, incoming: &mut Incoming) -> Option<Failure> {
     // The goodbye was said: a connection that fails now has done all it was for.
-    if run.outgoing.close().is_err() {
+    if run.outgoing.close().is_err() || run.server {
         return None;
     }
     incoming.drain(LAST_WORDS).err()
