@@ -63,6 +63,11 @@ impl Error {
         self.is(Errno::ENOENT)
     }
 
+    /// Whether there was no directory: nothing, or something else.
+    pub fn is_no_directory(&self) -> bool {
+        self.is_not_found() || self.is(Errno::ENOTDIR) || self.is(Errno::ELOOP)
+    }
+
     /// Whether something has the name that was to be new.
     pub fn is_exists(&self) -> bool {
         self.is(Errno::EEXIST)

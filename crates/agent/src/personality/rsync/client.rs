@@ -234,11 +234,15 @@ impl Run {
     }
 }
 
-/// The run itself, and then the end of the program that carried it: the larger code wins.
+/// The run itself, and then the end of the program that carried it.
 fn meet(client: Client, line: Line, peer: Peer<'_>) -> Ended {
     let mut ended = client.run(line.connection, peer);
     if let Some(program) = line.program {
-        ended.code = ended.code.max(program.wait());
+        let code = program.wait();
+        // What went wrong here comes first.
+        if ended.code == 0 {
+            ended.code = code;
+        }
     }
     ended
 }

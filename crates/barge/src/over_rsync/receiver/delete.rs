@@ -224,11 +224,13 @@ impl Deleter {
 
     fn remove_dir(&mut self, place: &Place<'_>, name: &Name, stat: &Stat, emptied: bool) -> Fate {
         let path = join(place.path, name);
+        // What makes way counts as no deletion, and one below another counts even when it stays.
+        let is_spared = self.is_at_limit() && self.silent.as_deref() != Some(&path);
+        self.spared += u64::from(is_spared && (emptied || place.depth > 0));
         if !emptied {
             return self.not_empty(&path);
         }
-        if self.is_at_limit() {
-            self.spared += 1;
+        if is_spared {
             return Fate::Stays;
         }
         let removed = match self.dry_run {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use barge_fs::{Error, Stat, StatKind};
+use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::ItemFlags;
 use barge_rsync::wire::ndx::FileIndex;
 use barge_types::Name;
@@ -49,12 +50,23 @@ impl Generator {
         group: u32,
         there: bool,
     ) -> Result<(), Failure> {
-        if !there {
-            return match self.links.lost(group) {
-                Some(next) => self.waited(next, group, None),
-                None => Ok(()),
-            };
+        if there {
+            return self.lead(at, group, None);
         }
+        match self.links.lost(group) {
+            Some(next) => self.waited(next, group, None),
+            None => Ok(()),
+        }
+    }
+
+    /// A leader is in its place, or could not be put there when it was too late for another; those
+    /// that waited for it are linked to it, or told of.
+    pub(super) fn lead(
+        &mut self,
+        at: &At<'_>,
+        group: u32,
+        error: Option<Error>,
+    ) -> Result<(), Failure> {
         if !self.go_to(at.entry) {
             return Ok(());
         }
@@ -66,8 +78,11 @@ impl Generator {
             inode: stat.map(|stat| (stat.dev, stat.ino)),
         };
         let (leader, followers) = self.links.made(group, leader);
-        for follower in followers {
-            self.waited(follower, group, Some(&leader))?;
+        for index in followers {
+            match (&error, at.list.get(index)) {
+                (Some(error), Some(entry)) => self.link_failed(entry, &leader, error),
+                _ => self.waited(index, group, Some(&leader))?,
+            }
         }
         Ok(())
     }
@@ -148,12 +163,13 @@ impl Generator {
                 return Ok(Step::Nothing);
             }
             match self.link(name, leader) {
-                Err(error) if error.is_too_many_links() => {
+                // Nothing is asked for any more after delayed updates.
+                Err(error) if error.is_too_many_links() && !self.side.options.delay_updates => {
                     self.links.lead_anew(group);
                     return self.deal_with(at, name, stat.copied());
                 }
                 Err(error) => {
-                    self.link_failed(at, leader, &error);
+                    self.link_failed(at.entry, leader, &error);
                     return Ok(Step::Nothing);
                 }
                 Ok(()) => self.target_dir().touch(),
@@ -178,8 +194,8 @@ impl Generator {
         }
     }
 
-    fn link_failed(&self, at: &At<'_>, leader: &Leader, error: &Error) {
-        let path = self.side.full_name(at.entry);
+    fn link_failed(&self, entry: &FileEntry, leader: &Leader, error: &Error) {
+        let path = self.side.full_name(entry);
         let doing = [&b"link "[..], &path, b" => ", &leader.path];
         let line = texts::failed(Who::Generator, &doing, error);
         self.side.run.say(Level::FileError, line);

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Hearing, RecvError, TryRecvError};
 
-use barge_fs::{Root, SourceFile, Stat};
+use barge_fs::{Error, Root, SourceFile, Stat};
 use barge_rsync::WireError;
 use barge_rsync::options::Delete;
 use barge_rsync::session::setup::CompatFlags;
@@ -309,7 +309,7 @@ impl Generator {
         for index in std::mem::take(&mut self.again) {
             self.ask_again(index)?;
         }
-        while self.lists[0].pending > 0 {
+        while self.lists[0].pending > self.links.held() {
             self.wait()?;
         }
         if !self.side.options.delay_updates {
@@ -325,7 +325,7 @@ impl Generator {
             while !self.answered.redos {
                 self.wait()?;
             }
-            self.update_delayed();
+            self.update_delayed()?;
         }
         self.done()?;
         let is_31 = self.side.run.setup.protocol.is_31_or_newer();
@@ -382,26 +382,47 @@ impl Generator {
     }
 
     /// Puts all delayed updates in their places.
-    fn update_delayed(&mut self) {
+    fn update_delayed(&mut self) -> Result<(), Failure> {
         let delayed = std::mem::take(&mut *self.side.delayed());
         for delayed in delayed {
-            match self.side.update(&delayed) {
-                Ok(()) if self.side.options.remove_source_files => {
-                    let safe = Message::Success(delayed.index);
-                    self.side.run.outgoing.message(&safe);
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    let path = self.side.in_place(&self.side.shown(&delayed));
-                    let doing = [&b"rename of delayed update of "[..], &path];
-                    let line = texts::failed(Who::Generator, &doing, &error);
-                    self.side.run.say(Level::FileError, line);
-                }
+            let updated = self.side.update(&delayed);
+            if let Err(error) = &updated {
+                let path = self.side.in_place(&self.side.shown(&delayed));
+                let doing = [&b"rename of delayed update of "[..], &path];
+                let line = texts::failed(Who::Generator, &doing, error);
+                self.side.run.say(Level::FileError, line);
+            } else if self.side.options.remove_source_files {
+                let safe = Message::Success(delayed.index);
+                self.side.run.outgoing.message(&safe);
             }
+            self.update_links(delayed.index, updated)?;
         }
         let list = self.lists.front().map(|open| Arc::clone(&open.list));
         if let Some(list) = list {
             self.finish_dirs_of(&list);
+        }
+        Ok(())
+    }
+
+    /// Those that waited for a delayed update become names of it.
+    fn update_links(
+        &mut self,
+        index: FileIndex,
+        updated: Result<(), Error>,
+    ) -> Result<(), Failure> {
+        let Some(list) = self.list_with(index) else {
+            return Ok(());
+        };
+        let entry = list.get(index).expect("it was asked for");
+        let at = At {
+            list: &list,
+            index,
+            entry,
+            is_parent: false,
+        };
+        match self.group(&at) {
+            Some(group) => self.lead(&at, group, updated.err()),
+            None => Ok(()),
         }
     }
 
@@ -595,8 +616,12 @@ impl Generator {
             entry,
             is_parent: false,
         };
-        let step = match verdict {
-            Verdict::Done => Step::There,
+        let step = match (verdict, self.group(&at)) {
+            (Verdict::Done, Some(group)) if self.side.options.delay_updates => {
+                self.links.delay(group);
+                return Ok(());
+            }
+            (Verdict::Done, _) => Step::There,
             _ => Step::Nothing,
         };
         self.ended(&at, step, true)

@@ -12,7 +12,11 @@ use super::dirs::TargetDir;
 /// The groups of a run, by the numbers they have in the lists. They are remembered until the end:
 /// no list says which member is the last.
 #[derive(Debug, Default)]
-pub(super) struct HardLinks(HashMap<u32, Group>);
+pub(super) struct HardLinks {
+    groups: HashMap<u32, Group>,
+    /// Members that wait for leaders whose updates are delayed.
+    held: usize,
+}
 
 #[derive(Debug, Default)]
 struct Group {
@@ -33,6 +37,8 @@ enum Stage {
     Open,
     /// One is on its way.
     Underway,
+    /// It has come, and gets its name at the end of the run.
+    Delayed,
     /// A name of the file is there.
     Made(Arc<Leader>),
 }
@@ -62,17 +68,18 @@ pub(super) enum Part {
 impl HardLinks {
     /// A member is in a list that came.
     pub(super) fn listed(&mut self, group: u32, index: FileIndex) {
-        let group = self.0.entry(group).or_default();
+        let group = self.groups.entry(group).or_default();
         group.last = group.last.max(Some(index));
     }
 
     /// The part of a member that is come to. With `passes` it leaves the lead to a later one, if
     /// there is any: it may be there already.
     pub(super) fn meet(&mut self, group: u32, index: FileIndex, passes: bool) -> Part {
-        let group = self.0.entry(group).or_default();
+        let group = self.groups.entry(group).or_default();
         match &group.stage {
             Stage::Made(leader) => Part::LinkTo(Arc::clone(leader)),
-            Stage::Underway => {
+            Stage::Underway | Stage::Delayed => {
+                self.held += usize::from(matches!(group.stage, Stage::Delayed));
                 group.waiting.push(index);
                 Part::Wait
             }
@@ -87,21 +94,36 @@ impl HardLinks {
         }
     }
 
+    /// The leader's update is delayed.
+    pub(super) fn delay(&mut self, group: u32) {
+        let group = self.groups.entry(group).or_default();
+        group.stage = Stage::Delayed;
+        self.held += group.passed_over.len() + group.waiting.len();
+    }
+
+    /// How many members wait for the end of the run.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// The leader is in its place; returns who is to be linked to it now.
     pub(super) fn made(&mut self, group: u32, leader: Leader) -> (Arc<Leader>, Vec<FileIndex>) {
-        let group = self.0.entry(group).or_default();
+        let group = self.groups.entry(group).or_default();
         let leader = Arc::new(leader);
-        group.stage = Stage::Made(Arc::clone(&leader));
+        let was = std::mem::replace(&mut group.stage, Stage::Made(Arc::clone(&leader)));
         let mut followers = std::mem::take(&mut group.passed_over);
         followers.reverse();
         followers.append(&mut group.waiting);
+        if matches!(was, Stage::Delayed) {
+            self.held -= followers.len();
+        }
         (leader, followers)
     }
 
     /// The leader cannot be made, or has as many names as it may have; returns who of those that
     /// wait is to lead in its place.
     pub(super) fn lost(&mut self, group: u32) -> Option<FileIndex> {
-        let group = self.0.entry(group).or_default();
+        let group = self.groups.entry(group).or_default();
         group.stage = Stage::Open;
         let next = group.passed_over.pop().or_else(|| {
             let any = !group.waiting.is_empty();
@@ -113,7 +135,7 @@ impl HardLinks {
 
     /// A member leads a group whose file has as many names as it may have.
     pub(super) fn lead_anew(&mut self, group: u32) {
-        self.0.entry(group).or_default().stage = Stage::Underway;
+        self.groups.entry(group).or_default().stage = Stage::Underway;
     }
 }
 
@@ -170,5 +192,24 @@ mod tests {
         assert_eq!(links.lost(7), Some(index(2)));
         assert_eq!(links.lost(7), None);
         assert!(matches!(links.meet(7, index(4), true), Part::Lead));
+    }
+
+    #[test]
+    fn who_waits_for_a_delayed_leader_is_held_until_it_is_made() {
+        let mut links = HardLinks::default();
+        for n in 1..=4 {
+            links.listed(7, index(n));
+        }
+        assert!(matches!(links.meet(7, index(1), true), Part::Wait));
+        assert!(matches!(links.meet(7, index(2), false), Part::Lead));
+        assert!(matches!(links.meet(7, index(3), false), Part::Wait));
+        assert_eq!(links.held(), 0);
+        links.delay(7);
+        assert_eq!(links.held(), 2);
+        assert!(matches!(links.meet(7, index(4), false), Part::Wait));
+        assert_eq!(links.held(), 3);
+        let (_, followers) = links.made(7, leader());
+        assert_eq!(followers, [index(1), index(3), index(4)]);
+        assert_eq!(links.held(), 0);
     }
 }

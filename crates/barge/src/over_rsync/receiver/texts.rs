@@ -35,6 +35,12 @@ pub(super) fn failed(who: Who, doing: &[&[u8]], error: &Error) -> Vec<u8> {
     .concat()
 }
 
+/// An entry that cannot be looked at.
+pub(super) fn cannot_look(path: &[u8], error: &Error) -> Vec<u8> {
+    let head = b"rsync: [generator] recv_generator: failed to stat ";
+    [head, path, b": ", error.reason().as_bytes(), b"\n"].concat()
+}
+
 /// An attribute of an entry that could not be set.
 pub(super) fn not_set(who: Who, path: &[u8], error: &Error) -> Vec<u8> {
     let (doing, failed): (&str, &str) = match error.op {

@@ -13,7 +13,7 @@ use super::attributes::{Attributes, Resolved};
 use super::decide::{self, Want};
 use super::dirs::TargetDir;
 use super::generator::{Ask, At, Generator};
-use super::texts::Who;
+use super::texts::{self, Who};
 use crate::over_rsync::{Failure, Level};
 
 /// The directory whose entries are looked at.
@@ -128,11 +128,13 @@ impl Generator {
             ]);
             return true;
         }
-        if stat.is_some() && options.ignore_existing && !at.entry.is_dir() {
+        let is_dir = |stat: &Stat| at.entry.is_dir() && stat.kind == StatKind::Directory;
+        let exists = stat.is_some_and(|stat| !is_dir(stat));
+        // A directory with a list of its own was told of as an entry of another.
+        if exists && options.ignore_existing && !at.is_parent {
             self.tell_exists(at, stat);
-            return true;
         }
-        false
+        exists && options.ignore_existing
     }
 
     fn tell_exists(&self, at: &At<'_>, stat: Option<&Stat>) {
@@ -220,7 +222,8 @@ impl Generator {
         let dir = match &self.side.target().root {
             None => None,
             Some(root) => match root.dir(&target.path) {
-                Err(error) if self.side.options.dry_run && error.is_not_found() => None,
+                // In earnest it would have been made.
+                Err(error) if self.side.options.dry_run && error.is_no_directory() => None,
                 dir => Some(dir?),
             },
         };
@@ -399,8 +402,9 @@ impl Generator {
     }
 
     pub(super) fn cannot_look(&self, entry: &FileEntry, error: &Error) {
-        let doing = "recv_generator: failed to stat";
-        self.side.failed(Who::Generator, doing, entry, error);
+        let path = self.side.full_name(entry);
+        let line = texts::cannot_look(&path, error);
+        self.side.run.say(Level::FileError, line);
     }
 }
 
