@@ -238,11 +238,11 @@ impl Run {
 fn meet(client: Client, line: Line, peer: Peer<'_>) -> Ended {
     let mut ended = client.run(line.connection, peer);
     if let Some(program) = line.program {
-        let code = program.wait();
-        // What went wrong here comes first.
-        if ended.code == 0 {
-            ended.code = code;
-        }
+        // As rsync 3.5.0 does it: of a run that came to its end, the program knows more.
+        ended.code = match (&ended.failure, program.wait()) {
+            (None, code) if code != 0 => code,
+            (_, code) => ended.code.max(code),
+        };
     }
     ended
 }

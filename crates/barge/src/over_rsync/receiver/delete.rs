@@ -144,7 +144,8 @@ impl Deleter {
         let spared = self.spared;
         let text = format!("Deletions stopped due to --max-delete limit ({spared} skipped)\n");
         self.run.say(Level::Warning, text);
-        if self.run.trouble(IoErrors::DELETE_LIMIT) {
+        // A server that sends has nothing to do with it.
+        if self.run.trouble(IoErrors::DELETE_LIMIT) && self.run.server {
             let message = Message::IoError(IoErrors::DELETE_LIMIT);
             self.run.outgoing.message(&message);
         }

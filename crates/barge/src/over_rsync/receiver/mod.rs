@@ -212,15 +212,15 @@ fn part(run: &Run, wire: &mut Incoming, stats: RunStats) -> Ended {
         true => Ok(()),
         false => wire.drain(LAST_WORDS),
     });
-    let own = run.exit_code();
     let failure = match heard {
-        // The goodbye was complete: that the peer has gone is no failure, and what went wrong here
-        // is what a user has to hear of.
-        Err(failure @ Failure::Peer(_)) if own == 0 => Some(failure),
+        // The goodbye was complete: that the peer has gone is no failure.
+        Err(failure @ Failure::Peer(_)) => Some(failure),
         _ => None,
     };
     Ended {
-        code: failure.as_ref().map_or(own, Failure::exit_code),
+        code: failure
+            .as_ref()
+            .map_or_else(|| run.exit_code(), Failure::exit_code),
         stats,
         failure,
     }
