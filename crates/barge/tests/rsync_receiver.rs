@@ -343,3 +343,39 @@ fn kept_link_to_a_directory_never_leads_out_of_the_target() {
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     }
 }
+
+#[test]
+fn long_attributes_come_over_whatever_has_them() {
+    for args in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        fs::create_dir(source.join("dir")).unwrap();
+        for root in [&source, &target] {
+            fs::write(root.join("file"), "the same").unwrap();
+            tree::set_mtime(&root.join("file"), 1_000_000_000, 0).unwrap();
+        }
+        fs::write(source.join("new"), "new").unwrap();
+        for name in [".", "dir", "file", "new"] {
+            // Values of more than 32 bytes are not in the list; two entries have the same one.
+            xattr::set(source.join(name), "user.long", &[b'l'; 300]).unwrap();
+            xattr::set(source.join(name), "user.short", name.as_bytes()).unwrap();
+        }
+        xattr::set(target.join("file"), "user.gone", b"").unwrap();
+        tree::set_mtime(&source.join("dir"), 1_000_000_000, 0).unwrap();
+        let options = Options {
+            xattrs: 1,
+            ..archive()
+        };
+        let args = [args, &["-X"]].concat();
+        let (ended, lines) = pull(options.clone(), &args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{lines:?} {:?}", ended.failure);
+        let mut how = archived();
+        how.without.retain(|field| *field != Field::Xattrs);
+        assert_same(&source, &target, &how);
+        let (ended, lines) = pull(options, &args, &slashed(&source), &target);
+        assert_eq!((ended.code, lines), (0, vec![]));
+    }
+}

@@ -816,6 +816,7 @@ impl Generator {
             subject,
             xattrs: self.side.to_be_fetched(at.entry, &resolved.missing),
             known: resolved.known.clone(),
+            lacks_values: transfer.is_none() && !resolved.missing.is_empty(),
             transfer: transfer.map(Box::new),
         }
     }

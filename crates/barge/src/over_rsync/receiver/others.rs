@@ -55,8 +55,9 @@ impl Generator {
         stat: Option<Stat>,
     ) -> Result<Step, Failure> {
         let options = &self.side.options;
+        // Anybody may make a pipe or a socket.
         let wanted = match at.entry.is_device() {
-            true => options.devices,
+            true => options.devices && self.side.attributes.rules.privileged,
             false => options.specials,
         };
         let kind = match (decide::kind(at.entry), at.entry.extra().device) {
@@ -66,7 +67,7 @@ impl Generator {
             (Some(StatKind::Socket), _) => Some(Kind::Socket),
             _ => None,
         };
-        match kind.filter(|_| wanted && self.side.attributes.rules.privileged) {
+        match kind.filter(|_| wanted) {
             Some(kind) => self.other(at, name, stat, &kind),
             None => self.skip_non_regular(at),
         }

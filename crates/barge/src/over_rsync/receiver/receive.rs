@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use barge_delta::DigestBytes;
-use barge_fs::{Dir, Error, Staged};
+use barge_fs::{Applied, Dir, Error, Staged, Stat, Wanted};
 use barge_rsync::WireError;
 use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
+use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::Basis as BasisKind;
 use barge_rsync::wire::list::List;
 use barge_rsync::wire::sums::SumHead;
 use barge_rsync::wire::token::Token;
-use barge_types::Name;
+use barge_types::{Mode, Name, RelPath};
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, Resolved};
+use super::decide::{self, Want};
 use super::dirs::OpenDir;
 use super::partial::Delayed;
 use super::requests::{How, Request, Transfer};
@@ -157,8 +159,80 @@ impl Receiving {
 
     /// An entry was dealt with by the generator; what had to come for it is set now.
     fn noted(&mut self, request: &Request) -> Result<(), Failure> {
+        if request.lacks_values && !self.side.options.dry_run {
+            let entry = request.subject.entry();
+            let set = self.set_late(request);
+            let failures = set.unwrap_or_else(|error| vec![error]);
+            self.side.not_set(Who::Receiver, entry, &failures);
+        }
         self.side.tell_item(request, None);
         Ok(())
+    }
+
+    /// Gives an entry that is in its place the attributes whose values had to come; what of them
+    /// could not be set.
+    fn set_late(&self, request: &Request) -> Result<Vec<Error>, Error> {
+        let entry = request.subject.entry();
+        let attributes = &self.side.attributes;
+        let resolved = attributes.resolve(entry, None, &request.known);
+        self.all_came(request, &resolved);
+        let carries = |name: &_| attributes.carries(name);
+        let has_others = resolved.missing.is_empty();
+        let set = |mode| {
+            let want = Want {
+                mode,
+                ..Want::default()
+            };
+            let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, has_others);
+            self.set_on(entry, &wanted)
+        };
+        let (stat, applied) = set(None)?;
+        let is_shut = stat.mode.bits() & 0o200 == 0 && !entry.is_symlink();
+        if applied.failures.is_empty() || !is_shut || attributes.is_root {
+            return Ok(applied.failures);
+        }
+        // Not even its owner may set attributes of what he may not write to.
+        let open = Wanted {
+            mode: Some(Mode::from_st_mode(stat.mode.bits() | 0o200)),
+            ..Wanted::NOTHING
+        };
+        self.set_on(entry, &open)?;
+        Ok(set(Some(stat.mode))?.1.failures)
+    }
+
+    /// Sets something on an entry that is in its place.
+    fn set_on(&self, entry: &FileEntry, wanted: &Wanted<'_>) -> Result<(Stat, Applied), Error> {
+        let root = self.side.root();
+        if entry.path.is_root() {
+            return root.dir(&RelPath::root())?.set_self(wanted);
+        }
+        let above = match entry.path.dir() {
+            Some(dir) => RelPath::new(dir.strip_prefix(b"/").unwrap_or(dir))?,
+            None => RelPath::root(),
+        };
+        let name = self.side.name_of(entry)?;
+        if entry.is_dir() {
+            return root.dir(&above.join(&name))?.set_self(wanted);
+        }
+        let dir = root.dir(&above)?;
+        let stat = dir.stat(&name)?;
+        if decide::kind(entry) != Some(stat.kind) {
+            return Err(Error {
+                op: "setxattr",
+                errno: ESTALE,
+            });
+        }
+        dir.set(&name, &stat, wanted)
+    }
+
+    /// Says that values of attributes did not come, though the sender has them.
+    fn all_came(&self, request: &Request, resolved: &Resolved) {
+        if !resolved.missing.is_empty() {
+            let path = self.side.full_name(request.subject.entry());
+            let head = &b"rsync: [receiver] values of extended attributes did not come for "[..];
+            let line = [head, &path, b"\n"].concat();
+            self.side.run.say(Level::FileError, line);
+        }
     }
 
     /// Takes a file's content, or lets it pass when it cannot be written.
@@ -587,6 +661,9 @@ impl Receiving {
             want.mtime = None;
         }
         let resolved = attributes.resolve(entry, None, &request.known);
+        if whole {
+            self.all_came(request, &resolved);
+        }
         let carries = |name: &_| attributes.carries(name);
         let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, attributes.keeps_any());
         match staged.set(&wanted) {
@@ -605,6 +682,9 @@ struct Place {
 
 /// A copy that came out shorter than what was copied.
 pub(super) const EIO: i32 = 5;
+
+/// Something else is there than what attributes came for.
+const ESTALE: i32 = 116;
 
 fn out_of_turn() -> Failure {
     WireError::Protocol("content that is nobody's, or something else among content").into()

@@ -39,6 +39,8 @@ pub(super) struct Request {
     pub(super) xattrs: Vec<u32>,
     /// Long values of attributes that this side has already, by number.
     pub(super) known: Vec<(u32, Bytes)>,
+    /// The entry was dealt with before all values of its attributes were here.
+    pub(super) lacks_values: bool,
     /// Its content was asked for.
     pub(super) transfer: Option<Box<Transfer>>,
 }
