@@ -462,6 +462,13 @@ pub(crate) const GROUPS: &[Group] = &[
         .onto(Empty),
     group("relative-no-implied", &["-aRi", "--no-implied-dirs"])
         .from(&["source/./deep/deeper", "source/./sub/dir/one"]),
+    group("relative-delete", &["-aRi", "--delete"])
+        .from(&["./source/sub/dir", "source/./deep/deeper"]),
+    group("relative-delete-before", &["-aRi", "--delete-before"])
+        .from(&["source/./sub/", "source/./filtered/cache/"]),
+    group("relative-delete-wild", &["-aRi", "--delete"]).from(&["source/./su*/d?r"]),
+    group("delete-wild", &["-ai", "--delete"]).from(&["source/su*", "source/f*d"]),
+    group("dirs-delete-relative", &["-dRti", "--delete"]).from(&["source/./sub/", "source/./deep"]),
     group("dirs", &["-dti"]),
     group("copy-links", &["-rLti"]).from(&["source/sub", "source/link", "source/link-to-dir"]),
     group("copy-dirlinks", &["-aki"]),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use barge_rsync::options::Options;
 use barge_rsync::session::Setup;
 
+use super::asked::Asked;
 use super::{Connection, Failure, Listener, RunStats};
 use crate::filter::RuleList;
 
@@ -27,8 +28,8 @@ pub(crate) struct Agreed {
     pub(crate) base: Base,
     /// A receiving side: where to; exactly one path. A sending side: what; one path or more.
     pub(crate) paths: Vec<PathBuf>,
-    /// A receiving client: the only names at the top that it asked for; `None` where any may come.
-    pub(crate) asked: Option<Vec<Vec<u8>>>,
+    /// A receiving client: all that it asked for; `None` where anything may come.
+    pub(crate) asked: Option<Asked>,
 }
 
 /// Bytes of a connection.

@@ -16,6 +16,7 @@ use barge_rsync::{ProtocolVersion, WireError};
 use bytes::BytesMut;
 
 use super::agreed::{self, Agreed, Base, Ended};
+use super::asked::Asked;
 use super::conversation::Conversation;
 use super::{Connection, Event, Failure, Level, Listener};
 use crate::filter::RuleList;
@@ -70,8 +71,9 @@ impl Client {
     pub fn run(self, connection: Connection, peer: Peer<'_>) -> Ended {
         let mut conversation = Conversation::new(connection);
         conversation.set_patience(self.options.timeout);
+        let in_module = matches!(peer, Peer::Daemon(_));
         match self.shake_hands(&mut conversation, peer) {
-            Ok(Some(setup)) => self.transfer(conversation, setup),
+            Ok(Some(setup)) => self.transfer(conversation, setup, in_module),
             Ok(None) => Ended::default(),
             Err(failure) => {
                 let text = failure.to_string();
@@ -159,10 +161,10 @@ impl Client {
         self.listener.event(Event::Line { level, text });
     }
 
-    fn transfer(self, conversation: Conversation, setup: Setup) -> Ended {
+    fn transfer(self, conversation: Conversation, setup: Setup, in_module: bool) -> Ended {
         let (connection, moved) = conversation.end();
         let sends = self.options.sender;
-        let asked = asked(&self.options, &self.server_args);
+        let asked = asked(&self.options, &self.server_args, in_module);
         let agreed = Agreed {
             setup,
             options: self.options,
@@ -181,21 +183,11 @@ impl Client {
     }
 }
 
-/// The names that a server may list at the top: the last parts of what it was asked for. `None` where
-/// contents of a directory, whole paths or patterns were asked for.
-fn asked(options: &Options, args: &ServerArgs) -> Option<Vec<Vec<u8>>> {
+/// What a server was asked for, by its own arguments.
+fn asked(options: &Options, args: &ServerArgs, in_module: bool) -> Option<Asked> {
     let args = args.secluded.as_ref().unwrap_or(&args.first);
     let dot = args.iter().position(|arg| arg.as_bytes() == b".")?;
-    if options.relative || options.files_from.is_some() || options.trust_sender {
-        return None;
-    }
-    let last = |path: &OsString| {
-        let path = path.as_bytes();
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-        let plain = !path.iter().any(|byte| b"*?[\\ ".contains(byte));
-        (plain && !matches!(name, b"" | b"." | b"..")).then(|| name.to_vec())
-    };
-    args[dot + 1..].iter().map(last).collect()
+    Asked::of(options, &bytes_of(&args[dot + 1..]), in_module)
 }
 
 impl std::fmt::Debug for Client {

@@ -27,19 +27,35 @@ pub(super) fn expand(root: &Root, path: &[u8]) -> Vec<PathBuf> {
         return vec![literal(path)];
     }
     found.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-    let slash: &[u8] = if path.ends_with(b"/") { b"/" } else { b"" };
-    let whole = |path: &RelPath| path_of([path.as_bytes(), slash].concat());
+    let whole = |found: &RelPath| {
+        let parts = found.as_bytes().split(|&byte| byte == b'/');
+        joined(parts.collect(), path)
+    };
     found.iter().map(whole).collect()
 }
 
 /// A path as it is: its components below the module, none of which leads out of it.
 pub(super) fn literal(path: &[u8]) -> PathBuf {
     let parts = parts(path);
-    if parts.is_empty() {
-        return path_of(b"./".to_vec());
+    match parts.is_empty() {
+        true => path_of(b"./".to_vec()),
+        false => joined(parts, path),
     }
-    let slash: &[u8] = if path.ends_with(b"/") { b"/" } else { b"" };
-    path_of([&parts.join(&b'/')[..], slash].concat())
+}
+
+/// The components that a path as given has come to, with its slash at the end, and the first dot
+/// before one of them: there `--relative` begins.
+fn joined(mut components: Vec<&[u8]>, given: &[u8]) -> PathBuf {
+    let dot = match given.windows(3).position(|part| part == b"/./") {
+        None if given.starts_with(b"./") => Some(0),
+        dot => dot,
+    };
+    let before = dot.map(|dot| parts(&given[..dot]).len());
+    if let Some(before) = before.filter(|before| *before < components.len()) {
+        components.insert(before, b".");
+    }
+    let slash: &[u8] = if given.ends_with(b"/") { b"/" } else { b"" };
+    path_of([&components.join(&b'/')[..], slash].concat())
 }
 
 fn path_of(bytes: Vec<u8>) -> PathBuf {
@@ -109,6 +125,7 @@ mod tests {
             ("*idden", &["*idden"]),
             ("out/e*", &["out/e*"]),
             ("../d/*o", &["d/two"]),
+            ("d/./*o", &["d/./two"]),
             ("d/../a?b", &["a*b", "axb"]),
         ] {
             let found = expand(&root, path.as_bytes());
@@ -125,7 +142,9 @@ mod tests {
             ("..", "./"),
             ("../../etc/passwd", "etc/passwd"),
             ("a/../../b/", "b/"),
-            ("/abs//./x", "abs/x"),
+            ("/abs//./x", "abs/./x"),
+            ("./x/./y/", "x/./y/"),
+            ("./x", "./x"),
             ("a/..", "./"),
         ] {
             assert_eq!(literal(path.as_bytes()), PathBuf::from(expected), "{path}");

@@ -6,6 +6,7 @@
 mod acl;
 mod activity;
 mod agreed;
+mod asked;
 mod client;
 mod connection;
 mod conversation;

@@ -49,6 +49,7 @@ use self::requests::Requests;
 use self::side::{Side, Tally, Told};
 use super::activity::Activity;
 use super::agreed::{Agreed, Base, Ended};
+use super::asked::Asked;
 use super::failure::exit;
 use super::files_from;
 use super::incoming::{Ear, Heard, Incoming};
@@ -88,7 +89,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     let run = Arc::new(run);
     let (tell, hear) = mpsc::channel();
     let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear(tell.clone()));
-    if let Some(option) = not_honoured(&options) {
+    if let Some(option) = not_honoured(&options, asked.as_ref()) {
         let text = format!("barge does not support {option} at the receiving side");
         let failure = Failure::fatal(exit::UNSUPPORTED, text);
         return gave_up(&run, &mut wire, failure, RunStats::default());
@@ -155,12 +156,13 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
 }
 
 /// An option that asks the receiving side for what it does not do.
-fn not_honoured(options: &Options) -> Option<&'static str> {
+fn not_honoured(options: &Options, asked: Option<&Asked>) -> Option<&'static str> {
+    // The server would say which directories were asked for, and which are only on the way.
+    let widened = options.relative && asked.is_none() && !options.trust_sender;
     let asked = [
-        // The server would say which directories were asked for, and which are only on the way.
         (
-            !options.server && options.relative && options.delete != Delete::No,
-            "deletions with --relative or --files-from of a client",
+            !options.server && widened && options.delete != Delete::No,
+            "deletions with --relative or --files-from where it cannot tell what was asked for",
         ),
         (options.fake_super, "--fake-super"),
         (options.write_devices, "--write-devices"),

@@ -87,8 +87,7 @@ impl Receiving {
         };
         for (_, entry) in list.entries() {
             let path = entry.path.to_vec();
-            let top = path.split(|&byte| byte == b'/').next().unwrap_or(&path);
-            if !asked.iter().any(|name| name == top) {
+            if !asked.has(&path, entry.is_dir()) {
                 let name = path.escape_ascii();
                 let text = format!("rejecting unrequested file-list name: {name}");
                 return Err(Failure::fatal(exit::UNSUPPORTED, text));

@@ -23,6 +23,7 @@ use super::requests::{Request, Requests};
 use super::texts::{self, Who};
 use crate::filter::RuleList;
 use crate::over_rsync::agreed::Base;
+use crate::over_rsync::asked::Asked;
 use crate::over_rsync::run::Run;
 use crate::over_rsync::{Event, Failure, Item, ItemSide, Level, RunStats, Seal};
 
@@ -31,8 +32,8 @@ pub(super) struct Side {
     pub(super) run: Arc<Run>,
     pub(super) options: Options,
     pub(super) base: Base,
-    /// The only names at the top that may come.
-    pub(super) asked: Option<Vec<Vec<u8>>>,
+    /// All that may come.
+    pub(super) asked: Option<Asked>,
     /// The argument that says where to.
     pub(super) destination: PathBuf,
     pub(super) attributes: Attributes,

@@ -111,9 +111,13 @@ impl Generator {
         Ok(())
     }
 
-    /// Whether anything may be deleted in a directory: its contents are all listed, and nothing went
-    /// wrong at the sender.
+    /// Whether anything may be deleted in a directory: its contents were asked for and are all
+    /// listed, and nothing went wrong at the sender.
     fn may_sweep(&mut self, entry: &FileEntry, dir: &Dir) -> bool {
+        let asked = self.side.asked.as_ref();
+        if asked.is_some_and(|asked| !asked.has_contents_of(&entry.path.to_vec())) {
+            return false;
+        }
         if !entry.dir_kind.has_content() || !self.is_on_the_same_file_system(entry, dir) {
             return false;
         }

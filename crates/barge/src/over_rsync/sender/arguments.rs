@@ -6,17 +6,17 @@ use crate::over_rsync::failure::{Failure, exit};
 
 /// A source argument, taken apart.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Argument {
+pub(crate) struct Argument {
     /// The directory in which the path begins, as given; empty: where all paths begin, which is what
     /// `.` means.
-    pub(super) dir: Vec<u8>,
+    pub(crate) dir: Vec<u8>,
     /// The path in the transfer and below `dir`: `.` for the directory itself, else names joined by
     /// slashes, with one in front where an absolute path stays one.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// What is in it is meant: listed even without recursion.
-    pub(super) contents: bool,
+    pub(crate) contents: bool,
     /// `--relative` began it with `./`: the directory itself is listed too, as one that leads on.
-    pub(super) from_dot: bool,
+    pub(crate) from_dot: bool,
 }
 
 impl Argument {
@@ -25,7 +25,7 @@ impl Argument {
     /// # Errors
     ///
     /// Exit code 1 when it is empty, or is to be kept whole and has a `..`.
-    pub(super) fn new(given: &[u8], relative: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(given: &[u8], relative: bool) -> Result<Self, Failure> {
         if given.is_empty() {
             return Err(Failure::fatal(exit::SYNTAX, "Empty source arg specified."));
         }

@@ -36,7 +36,8 @@ use barge_types::{ByteRate, RelPath};
 use bytes::BufMut;
 
 use self::answer::{Answers, Safe};
-use self::arguments::{Argument, join};
+pub(super) use self::arguments::Argument;
+use self::arguments::join;
 use self::attributes::Carried;
 use self::bases::{Bases, Shown};
 use self::content::Contents;
