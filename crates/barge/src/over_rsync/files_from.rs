@@ -18,6 +18,7 @@ use super::Level;
 use super::agreed::Base;
 use super::failure::{Failure, exit};
 use super::run::Run;
+use crate::filter::RuleSide;
 
 /// The longest name, in bytes.
 const MAX_NAME: usize = 4096;
@@ -55,12 +56,14 @@ impl NameFeed {
     }
 }
 
-/// Opens a list of names on this side. `-` is a client's standard input.
+/// Opens a list of names on this side. `-` is a client's standard input. In a module it is below the
+/// module's root, and nothing that its rules hide.
 ///
 /// # Errors
 ///
-/// Exit code 1 when it cannot be opened.
+/// Exit code 1 when it cannot be opened, 4 when it is hidden.
 pub(crate) fn open_list(
+    base: &Base,
     ground: &Ground,
     path: &Path,
     server: bool,
@@ -68,8 +71,18 @@ pub(crate) fn open_list(
     if path == Path::new("-") && !server {
         return Ok(Box::new(io::stdin()));
     }
-    let path = path.as_os_str().as_bytes();
-    match ground.open_stream(path) {
+    let path = match base {
+        Base::Working => path.as_os_str().as_bytes().to_vec(),
+        Base::Module(module) => {
+            let path = below(path.as_os_str().as_bytes());
+            if module.rules.refuses(&path, false, RuleSide::Sending) {
+                let text = "rsync: Your options have been rejected by the server.";
+                return Err(Failure::fatal(exit::UNSUPPORTED, text));
+            }
+            path
+        }
+    };
+    match ground.open_stream(&path) {
         Ok(file) => Ok(Box::new(file)),
         Err(error) => {
             let (path, reason) = (path.escape_ascii(), error.reason());
@@ -77,6 +90,19 @@ pub(crate) fn open_list(
             Err(Failure::fatal(exit::SYNTAX, text))
         }
     }
+}
+
+/// A client's path in a module, without what `.` and `..` stand for.
+fn below(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
 }
 
 /// The names in a list: one a line, or each with a NUL behind it.
@@ -150,7 +176,7 @@ pub(crate) fn forward(run: &Arc<Run>, options: &Options, base: &Base) -> Result<
     let Some(FilesFrom::Local(path)) = &options.files_from else {
         return Ok(());
     };
-    let list = open_list(&ground(base)?, path, run.server)?;
+    let list = open_list(base, &ground(base)?, path, run.server)?;
     let to = Arc::downgrade(run);
     let file = FlushFirst {
         file: list,

@@ -3,6 +3,7 @@
 use barge_fs::{Dir, Error, Keep, Root, SourceFile, Stat, StatKind};
 use barge_types::{Meta, Name, RelPath};
 
+use super::hidden::Hidden;
 use crate::over_rsync::event::Level;
 use crate::over_rsync::options::Options;
 use crate::over_rsync::run::Run;
@@ -13,15 +14,18 @@ pub(super) struct Backup {
     /// A tree of their own, and how the user named it; else they stay beside what replaces them.
     tree: Option<(Root, Vec<u8>)>,
     suffix: Vec<u8>,
+    /// No backup goes there.
+    hidden: Hidden,
     /// `--info=backup`.
     tells: bool,
 }
 
 impl Backup {
     /// Without a tree backups stay where they are, under another name.
-    pub(super) fn new(options: &Options, tree: Option<(Root, Vec<u8>)>) -> Self {
+    pub(super) fn new(options: &Options, tree: Option<(Root, Vec<u8>)>, hidden: Hidden) -> Self {
         Self {
             tree,
+            hidden,
             suffix: options.suffix.clone(),
             tells: options.info.backup > 0,
         }
@@ -160,6 +164,10 @@ impl Backup {
         let last = [name.as_bytes(), &self.suffix].concat();
         let last = Name::new(&last).map_err(|_| Error::too_long("renameat"))?;
         let above = &path[..path.len() - name.as_bytes().len()];
+        if self.hidden.takes(&[above, last.as_bytes()].concat(), false) {
+            let (op, errno) = ("renameat", EACCES);
+            return Err(Error { op, errno });
+        }
         let Some((root, shown)) = &self.tree else {
             let shown = [above, last.as_bytes()].concat();
             return Ok((dir.clone(), last, shown));
@@ -239,3 +247,5 @@ fn copy_file(dir: &Dir, name: &Name, stat: &Stat, place: &Dir, last: &Name) -> R
     staged.commit(place, &meta, &Keep::default(), true, false)?;
     Ok(())
 }
+
+const EACCES: i32 = 13;

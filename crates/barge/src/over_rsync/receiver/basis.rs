@@ -95,6 +95,14 @@ impl Generator {
         let path = &self.target_dir().path.clone();
         let mut best: Option<Alternate> = None;
         for (number, dir) in self.namesakes.of(self.side.alternates(), path) {
+            let named = &self.side.options.basis_dirs[usize::from(number)];
+            let path = path.join(name);
+            if self
+                .side
+                .hides_beside(named, path.as_bytes(), at.entry.is_dir())
+            {
+                continue;
+            }
             let Some(alternate) = self.in_alternate(at, name, kind, number, dir) else {
                 continue;
             };

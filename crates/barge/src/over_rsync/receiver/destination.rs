@@ -11,6 +11,7 @@ use barge_fs::{Dir, Ground, Root, StatKind};
 use barge_rsync::options::Options;
 use barge_types::{Mode, Name, RelPath};
 
+use super::hidden::hides;
 use super::texts;
 use crate::over_rsync::Failure;
 use crate::over_rsync::agreed::Base;
@@ -71,6 +72,16 @@ impl Target {
 }
 
 impl Target {
+    /// A path below it, as its place has it.
+    pub(super) fn below(&self, path: &[u8]) -> Vec<u8> {
+        below(&[&self.path, &b"/"[..], path].concat())
+    }
+
+    /// The path of a directory that an option names, as its place has it.
+    pub(super) fn below_named(&self, named: &OsStr) -> Vec<u8> {
+        self.named(named)
+    }
+
     /// Its path as rules see it that begin at the root: the file system's, or the module's.
     pub(super) fn absolute(&self) -> Vec<u8> {
         match self.shown.starts_with(b"/") {
@@ -128,6 +139,7 @@ pub(super) fn find(
     tell: &mut dyn FnMut(String),
 ) -> Result<Target, Failure> {
     let place = Place::new(base, path)?;
+    place.refuse_hidden(base, shape)?;
     if options.mkpath {
         place.make_path(options.dry_run, tell)?;
     }
@@ -198,6 +210,21 @@ impl Place {
                 })
             }
         }
+    }
+
+    /// Refuses what the module's own rules hide from its clients.
+    fn refuse_hidden(&self, base: &Base, shape: Shape) -> Result<(), Failure> {
+        let is_dir =
+            self.wants_dir || shape.many || self.kind_of(&self.path) == Some(StatKind::Directory);
+        if self.path == b"." || !hides(base, &self.path, is_dir) {
+            return Ok(());
+        }
+        let (said, slash) = (
+            texts::printable(&self.said),
+            if self.wants_dir { "/" } else { "" },
+        );
+        let text = format!("ERROR: daemon has excluded destination \"{said}{slash}\"");
+        Err(Failure::fatal(3, text))
     }
 
     /// What is at a path, links followed; `None` when nothing is.

@@ -61,7 +61,7 @@ impl Generator {
         }
     }
 
-    fn skip_failed(&mut self, entry: &FileEntry) {
+    pub(super) fn skip_failed(&mut self, entry: &FileEntry) {
         self.skip_below(entry);
         let line = "*** Skipping any contents from this failed directory ***\n";
         self.side.run.say(Level::FileError, line);

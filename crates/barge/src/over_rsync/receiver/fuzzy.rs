@@ -101,24 +101,35 @@ impl Generator {
                     .map(|(number, dir)| (Basis::FuzzyDirectory(number), dir)),
             );
         }
+        let hidden = self.side.hidden();
+        let hides = |basis: Basis, name: &Name| {
+            let path = path.join(name);
+            match basis {
+                Basis::FuzzyDirectory(number) => {
+                    let named = &self.side.options.basis_dirs[usize::from(number)];
+                    self.side.hides_beside(named, path.as_bytes(), false)
+                }
+                _ => hidden.takes(path.as_bytes(), false),
+            }
+        };
         let place = |(basis, dir): (Basis, Dir)| Place {
             basis,
-            files: candidates(&dir),
+            files: candidates(&dir, &|name| hides(basis, name)),
             dir,
         };
         self.similar = Similar {
-            of: Some(path),
             places: places.into_iter().map(place).collect(),
+            of: Some(path),
         };
     }
 }
 
-/// The files of a directory that have content.
-fn candidates(dir: &Dir) -> Vec<Candidate> {
+/// The files of a directory that have content, without those that are to be left alone.
+fn candidates(dir: &Dir, hides: &dyn Fn(&Name) -> bool) -> Vec<Candidate> {
     let listed = dir.names().into_iter().flatten().flatten();
     let names = listed
         .map(|listed| listed.name)
-        .filter(|name| !is_own_temporary(name));
+        .filter(|name| !is_own_temporary(name) && !hides(name));
     let candidate = |name: Name| {
         let stat = dir.find(&name).ok().flatten()?;
         (stat.kind == StatKind::File && stat.size > 0).then_some(Candidate {

@@ -26,6 +26,7 @@ use super::destination::{self, Shape};
 use super::dirs::TargetDirs;
 use super::fuzzy::Similar;
 use super::hard_links::HardLinks;
+use super::hidden::Hidden;
 use super::requests::{Request, Subject, Transfer};
 use super::scopes::Scopes;
 use super::side::{Side, Told, Verdict};
@@ -212,6 +213,7 @@ impl Generator {
         }
         // Nobody else sets it.
         let _ = side.target.set(target);
+        side.check_named()?;
         self.prepare_backups()?;
         Ok(())
     }
@@ -226,7 +228,13 @@ impl Generator {
             let root = root.map_err(|error| texts::cannot("backup_dir", path, &error, 11))?;
             tree = Some((root, path.to_vec()));
         }
-        let backup = options.backup.then(|| Arc::new(Backup::new(options, tree)));
+        let hidden = match &options.backup_dir {
+            Some(named) => Hidden::new(&side.base, side.target().below_named(named)),
+            None => side.hidden(),
+        };
+        let backup = options
+            .backup
+            .then(|| Arc::new(Backup::new(options, tree, hidden)));
         self.deleter = Deleter::new(Arc::clone(&side.run), options, backup.clone());
         // Nobody else sets it.
         let _ = side.backup.set(backup);

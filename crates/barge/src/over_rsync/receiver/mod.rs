@@ -21,6 +21,7 @@ mod followers;
 mod fuzzy;
 mod generator;
 mod hard_links;
+mod hidden;
 mod others;
 mod partial;
 mod receive;

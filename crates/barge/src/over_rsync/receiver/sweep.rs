@@ -44,6 +44,9 @@ impl Generator {
                 continue;
             }
             let path = entry.path.to_vec();
+            if self.side.hidden().takes(&path, true) && !entry.path.is_root() {
+                continue;
+            }
             let Some(Ok(dir)) = self.open_path(&path) else {
                 continue;
             };

@@ -60,6 +60,9 @@ impl Generator {
             self.skip_below(entry);
             return Ok(());
         }
+        if self.refuses(entry) {
+            return Ok(());
+        }
         if entry.is_dir() && !incremental {
             return self.own_dir(at);
         }

@@ -366,7 +366,7 @@ impl Sender {
             FilesFrom::Remote(_) | FilesFrom::Wire => None,
         };
         if let Some(path) = on_this_side {
-            let file = open_list(ground, path, self.run.server)?;
+            let file = open_list(&self.base, ground, path, self.run.server)?;
             let names = Lines::new(BufReader::new(file), self.options.from0).without_comments();
             return Ok((None, Box::new(names.map(in_dir))));
         }
