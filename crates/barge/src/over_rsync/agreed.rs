@@ -29,7 +29,7 @@ pub(crate) struct Agreed {
     /// A receiving side: where to; exactly one path. A sending side: what; one path or more.
     pub(crate) paths: Vec<PathBuf>,
     /// A receiving client: all that it asked for; `None` where anything may come.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<Arc<Asked>>,
 }
 
 /// Bytes of a connection.

@@ -4,20 +4,30 @@
 //! Source: rsync(1), «--trust-sender», «--relative» and «--delete».
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use barge_rsync::options::Options;
+use barge_rsync::options::{FilesFrom, Options};
 
 use super::sender::Argument;
 use super::wild::wild;
 
-/// The paths that were asked for, as a list has them.
-#[derive(Debug, Default)]
+/// What was asked for.
+#[derive(Debug)]
 pub(crate) struct Asked {
     recursive: bool,
     /// Directories on the way to a path are listed too.
     relative: bool,
+    /// Names of a list are added while it is read.
+    named: RwLock<Named>,
+}
+
+/// The paths that were asked for, as a list has them.
+#[derive(Debug, Default)]
+struct Named {
     /// The contents of the directory in which paths begin are among it.
     everything: bool,
+    /// There are paths of which only the server knows what they come to.
+    untold: bool,
     /// Whole paths, and whether the contents are meant where nothing is recursive.
     paths: HashMap<Vec<u8>, bool>,
     /// Directories on the way to them.
@@ -27,73 +37,103 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What `args` ask for, the server's paths; in a module each begins with its name. `None` when
-    /// that cannot be told, or is the server's to say.
+    /// What `args` ask for, the server's paths; in a module each begins with its name. Of a list on
+    /// this side nothing yet. `None` when that cannot be told, or is the server's to say.
     pub(crate) fn of(options: &Options, args: &[&[u8]], in_module: bool) -> Option<Self> {
-        if options.trust_sender || options.old_args > 0 || options.files_from.is_some() {
+        if options.trust_sender || options.old_args > 0 {
             return None;
         }
-        let mut asked = Self::nothing(options);
-        for arg in args {
-            let path = match in_module {
-                true => in_its_module(arg),
-                false => arg,
-            };
-            asked.add(path)?;
+        let mut named = Named::default();
+        match &options.files_from {
+            Some(FilesFrom::Local(_)) => {}
+            Some(_) => return None,
+            None => {
+                for arg in args {
+                    let path = match in_module {
+                        true => in_its_module(arg),
+                        false => arg,
+                    };
+                    named.add(path, options.relative)?;
+                }
+            }
         }
-        Some(asked)
-    }
-
-    fn nothing(options: &Options) -> Self {
-        Self {
+        Some(Self {
             recursive: options.recursive,
             relative: options.relative,
-            ..Self::default()
+            named: RwLock::new(named),
+        })
+    }
+
+    /// A name of a list on this side, before the server hears of it.
+    pub(crate) fn also(&self, name: &[u8]) {
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        let leads_up = name.split(|&byte| byte == b'/').any(|part| part == b"..");
+        match Argument::new(name, self.relative) {
+            Ok(argument) if !leads_up => {
+                named.add_path(below_root(&argument.path), argument.contents)
+            }
+            _ => named.untold = true,
         }
     }
 
-    fn add(&mut self, arg: &[u8]) -> Option<()> {
+    fn named(&self) -> RwLockReadGuard<'_, Named> {
+        self.named.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a path may be listed.
+    pub(crate) fn has(&self, path: &[u8], is_dir: bool) -> bool {
+        let (path, named) = (below_root(path), self.named());
+        let leads_on = || self.relative && is_dir && named.leads_on(path);
+        named.everything || named.untold || named.reaches(path) || leads_on()
+    }
+
+    /// Whether all that is in a directory was asked for, so that what is not listed there may be
+    /// deleted.
+    pub(crate) fn has_contents_of(&self, path: &[u8]) -> bool {
+        let (path, named) = (below_root(path), self.named());
+        match self.recursive {
+            true => named.everything || named.reaches(path),
+            false => named.has_contents(path),
+        }
+    }
+}
+
+impl Named {
+    fn add(&mut self, arg: &[u8], relative: bool) -> Option<()> {
         let arg = if arg.is_empty() { b"." } else { arg };
-        let argument = Argument::new(arg, self.relative).ok()?;
+        let argument = Argument::new(arg, relative).ok()?;
         let path = below_root(&argument.path);
         let has_wildcards = path.iter().any(|byte| b"*?[\\".contains(byte));
         let is_home = argument.dir.is_empty() && path.starts_with(b"~");
         match path {
-            b"." => self.everything = true,
             // Where a home is, the server's shell knows.
-            _ if is_home && self.relative => return None,
+            _ if is_home && relative => return None,
             _ if is_home => self.patterns.push((vec![b"*".to_vec()], argument.contents)),
             path if has_wildcards => {
                 let parts = path.split(|&byte| byte == b'/');
                 let parts = parts.map(<[u8]>::to_vec).collect();
                 self.patterns.push((parts, argument.contents));
             }
-            path => {
-                let contents = self.paths.entry(path.to_vec()).or_default();
-                *contents |= argument.contents;
-                self.above.extend(above(path).map(<[u8]>::to_vec));
-            }
+            path => self.add_path(path, argument.contents),
         }
         Some(())
     }
 
-    /// Whether a path may be listed.
-    pub(crate) fn has(&self, path: &[u8], is_dir: bool) -> bool {
-        let path = below_root(path);
-        self.everything || self.reaches(path) || (self.relative && is_dir && self.leads_on(path))
+    fn add_path(&mut self, path: &[u8], with_contents: bool) {
+        if path == b"." {
+            self.everything = true;
+            return;
+        }
+        let contents = self.paths.entry(path.to_vec()).or_default();
+        *contents |= with_contents;
+        self.above.extend(above(path).map(<[u8]>::to_vec));
     }
 
-    /// Whether all that is in a directory was asked for, so that what is not listed there may be
-    /// deleted.
-    pub(crate) fn has_contents_of(&self, path: &[u8]) -> bool {
-        let path = below_root(path);
-        if self.recursive {
-            return self.everything || self.reaches(path);
-        }
+    /// Whether a path itself was asked for, with what is in it.
+    fn has_contents(&self, path: &[u8]) -> bool {
+        let count = path.split(|&byte| byte == b'/').count();
         let of_pattern = |(parts, contents): &(Vec<Vec<u8>>, bool)| {
-            *contents
-                && path.split(|&byte| byte == b'/').count() == parts.len()
-                && begins(path, parts)
+            *contents && count == parts.len() && begins(path, parts)
         };
         (self.everything && path == b".")
             || self.paths.get(path) == Some(&true)
@@ -109,10 +149,8 @@ impl Asked {
 
     /// Whether something below a path was asked for.
     fn leads_on(&self, path: &[u8]) -> bool {
-        let leads = |parts: &Vec<Vec<u8>>| {
-            let count = path.split(|&byte| byte == b'/').count();
-            count < parts.len() && begins(path, &parts[..count])
-        };
+        let count = path.split(|&byte| byte == b'/').count();
+        let leads = |parts: &Vec<Vec<u8>>| count < parts.len() && begins(path, &parts[..count]);
         path == b"."
             || self.above.contains(path)
             || self.patterns.iter().any(|(parts, _)| leads(parts))
@@ -251,5 +289,26 @@ mod tests {
             assert_eq!(asked.has(b".", true), everything, "{arg}");
             assert!(asked.has(b"a", true), "{arg}");
         }
+    }
+
+    #[test]
+    fn names_of_a_list_are_asked_for_as_they_stand() {
+        let listed = |options: &mut Options| {
+            options.relative = true;
+            options.files_from = Some(FilesFrom::Local("names".into()));
+        };
+        let asked = asked(&["src/"], listed).unwrap();
+        assert_eq!(has(&asked, &["a", "x"]), [false; 2]);
+        for name in ["a/b", "/c*/", "./d"] {
+            asked.also(name.as_bytes());
+        }
+        let paths = [".", "a", "a/b", "a/b/x", "c*/x", "cc", "d", "e"];
+        let expected = [true, true, true, true, true, false, true, false];
+        assert_eq!(has(&asked, &paths), expected);
+        let expected = [false, false, true, true, true, false, true, false];
+        assert_eq!(deletes(&asked, &paths), expected);
+        asked.also(b"a/../e");
+        assert_eq!(has(&asked, &["e"]), [true]);
+        assert_eq!(deletes(&asked, &["e"]), [false]);
     }
 }

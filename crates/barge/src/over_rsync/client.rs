@@ -164,7 +164,7 @@ impl Client {
     fn transfer(self, conversation: Conversation, setup: Setup, in_module: bool) -> Ended {
         let (connection, moved) = conversation.end();
         let sends = self.options.sender;
-        let asked = asked(&self.options, &self.server_args, in_module);
+        let asked = asked(&self.options, &self.server_args, in_module).map(Arc::new);
         let agreed = Agreed {
             setup,
             options: self.options,

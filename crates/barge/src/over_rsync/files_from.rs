@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::Level;
 use super::agreed::Base;
+use super::asked::Asked;
 use super::failure::{Failure, exit};
 use super::run::Run;
 use crate::filter::RuleSide;
@@ -172,7 +173,12 @@ impl<F: BufRead> Iterator for Lines<F> {
 /// # Errors
 ///
 /// Exit code 1 when the list cannot be opened.
-pub(crate) fn forward(run: &Arc<Run>, options: &Options, base: &Base) -> Result<(), Failure> {
+pub(crate) fn forward(
+    run: &Arc<Run>,
+    options: &Options,
+    base: &Base,
+    asked: Option<Arc<Asked>>,
+) -> Result<(), Failure> {
     let Some(FilesFrom::Local(path)) = &options.files_from else {
         return Ok(());
     };
@@ -186,7 +192,7 @@ pub(crate) fn forward(run: &Arc<Run>, options: &Options, base: &Base) -> Result<
     // The run does not wait for it: who types names may never end.
     let started = std::thread::Builder::new()
         .name("rsync names".to_owned())
-        .spawn(move || tell(names, &to));
+        .spawn(move || tell(names, &to, asked.as_deref()));
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::fatal(
@@ -211,7 +217,11 @@ fn ground(base: &Base) -> Result<Ground, Failure> {
 
 /// Tells all names and the empty one that ends them. Where that fails, the connection has failed,
 /// which others will notice.
-fn tell(mut names: impl Iterator<Item = Result<Vec<u8>, Failure>>, to: &Weak<Run>) {
+fn tell(
+    mut names: impl Iterator<Item = Result<Vec<u8>, Failure>>,
+    to: &Weak<Run>,
+    asked: Option<&Asked>,
+) {
     loop {
         let name = names.next();
         let Some(run) = to.upgrade() else {
@@ -225,6 +235,9 @@ fn tell(mut names: impl Iterator<Item = Result<Vec<u8>, Failure>>, to: &Weak<Run
             }
             None => Vec::new(),
         };
+        if let Some(asked) = asked.filter(|_| !name.is_empty()) {
+            asked.also(&name);
+        }
         if run.is_over() || put(&run, &name).is_err() || name.is_empty() {
             return;
         }

@@ -90,7 +90,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     let run = Arc::new(run);
     let (tell, hear) = mpsc::channel();
     let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear(tell.clone()));
-    if let Some(option) = not_honoured(&options, asked.as_ref()) {
+    if let Some(option) = not_honoured(&options, asked.as_deref()) {
         let text = format!("barge does not support {option} at the receiving side");
         let failure = Failure::fatal(exit::UNSUPPORTED, text);
         return gave_up(&run, &mut wire, failure, RunStats::default());
@@ -99,7 +99,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         Ok(rules) => rules,
         Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
     };
-    if let Err(failure) = files_from::forward(&run, &options, &base) {
+    if let Err(failure) = files_from::forward(&run, &options, &base, asked.clone()) {
         return gave_up(&run, &mut wire, failure, RunStats::default());
     }
     run.tell(Event::ListBegins {

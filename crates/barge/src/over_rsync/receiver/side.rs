@@ -33,7 +33,7 @@ pub(super) struct Side {
     pub(super) options: Options,
     pub(super) base: Base,
     /// All that may come.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Arc<Asked>>,
     /// The argument that says where to.
     pub(super) destination: PathBuf,
     pub(super) attributes: Attributes,
