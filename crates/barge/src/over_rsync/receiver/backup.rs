@@ -11,8 +11,8 @@ use crate::over_rsync::run::Run;
 /// Where backups go.
 #[derive(Debug)]
 pub(super) struct Backup {
-    /// A tree of their own, and how the user named it; else they stay beside what replaces them.
-    tree: Option<(Root, Vec<u8>)>,
+    /// A tree of their own; else they stay beside what replaces them.
+    tree: Option<Tree>,
     suffix: Vec<u8>,
     /// No backup goes there.
     hidden: Hidden,
@@ -20,9 +20,19 @@ pub(super) struct Backup {
     tells: bool,
 }
 
+/// A tree of backups.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) root: Root,
+    /// How the user named it.
+    pub(super) shown: Vec<u8>,
+    /// The tree that backups are kept of: directories are made as they are there.
+    pub(super) of: Root,
+}
+
 impl Backup {
     /// Without a tree backups stay where they are, under another name.
-    pub(super) fn new(options: &Options, tree: Option<(Root, Vec<u8>)>, hidden: Hidden) -> Self {
+    pub(super) fn new(options: &Options, tree: Option<Tree>, hidden: Hidden) -> Self {
         Self {
             tree,
             hidden,
@@ -33,8 +43,8 @@ impl Backup {
 
     /// Whether backups go into a tree of their own at `path`.
     pub(super) fn is_tree(&self, path: &[u8]) -> bool {
-        self.tree.as_ref().is_some_and(|(_, shown)| {
-            let shown = shown.strip_prefix(b"./").unwrap_or(shown);
+        self.tree.as_ref().is_some_and(|tree| {
+            let shown = tree.shown.strip_prefix(b"./").unwrap_or(&tree.shown);
             shown.strip_suffix(b"/").unwrap_or(shown) == path
         })
     }
@@ -45,7 +55,8 @@ impl Backup {
     ///
     /// `syncfs`.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.tree.as_ref().map_or(Ok(()), |(root, _)| root.sync())
+        let tree = self.tree.as_ref();
+        tree.map_or(Ok(()), |tree| tree.root.sync())
     }
 
     /// Whether a deletion of `name` makes a backup: not of what is one already.
@@ -168,14 +179,14 @@ impl Backup {
             let (op, errno) = ("renameat", EACCES);
             return Err(Error { op, errno });
         }
-        let Some((root, shown)) = &self.tree else {
+        let Some(tree) = &self.tree else {
             let shown = [above, last.as_bytes()].concat();
             return Ok((dir.clone(), last, shown));
         };
-        let shown = [&shown[..], b"/", above, last.as_bytes()].concat();
+        let shown = [&tree.shown[..], b"/", above, last.as_bytes()].concat();
         let above = above.strip_suffix(b"/").unwrap_or(above);
         let above = RelPath::new(above).map_err(|_| Error::too_long("mkdirat"))?;
-        let place = make_path(root, &above, dir)?;
+        let place = tree.dir(&above)?;
         Ok((place, last, shown))
     }
 
@@ -189,38 +200,45 @@ impl Backup {
     }
 }
 
-/// Opens the directory at `path` beneath `root`; those that are missing are made, with the mode and
-/// owner of the directory that backups are kept of.
-fn make_path(root: &Root, path: &RelPath, like: &Dir) -> Result<Dir, Error> {
-    match root.dir(path) {
-        Err(error) if error.is_not_found() => {}
-        found => return found,
+impl Tree {
+    /// Opens the directory at `path`; those that are missing are made, with the modes and owners of
+    /// the directories that backups are kept of.
+    fn dir(&self, path: &RelPath) -> Result<Dir, Error> {
+        match self.root.dir(path) {
+            Err(error) if error.is_not_found() => {}
+            found => return found,
+        }
+        let (above, name) = path
+            .split_last()
+            .ok_or_else(|| Error::too_long("mkdirat"))?;
+        let parent = self.dir(&above)?;
+        match parent.make_dir(&name) {
+            Err(error) if error.is_exists() => {}
+            made => made?,
+        }
+        let made = parent.open_dir(&name)?;
+        // What could not be set of it does not keep a backup from being made.
+        let _ = self.dress(&made, path);
+        Ok(made)
     }
-    let (above, name) = path
-        .split_last()
-        .ok_or_else(|| Error::too_long("mkdirat"))?;
-    let parent = make_path(root, &above, like)?;
-    match parent.make_dir(&name) {
-        Err(error) if error.is_exists() => {}
-        made => made?,
+
+    fn dress(&self, made: &Dir, path: &RelPath) -> Result<(), Error> {
+        let (before, model) = (made.stat_self()?, self.of.dir(path)?.stat_self()?);
+        let keep = Keep {
+            owner: true,
+            xattrs: false,
+            acls: false,
+            selinux: false,
+        };
+        let want = Meta {
+            mode: model.mode,
+            owner: model.owner,
+            mtime: before.mtime,
+            xattrs: Vec::new(),
+        };
+        made.apply_self(&before, &want, &keep);
+        Ok(())
     }
-    let made = parent.open_dir(&name)?;
-    let (before, model) = (made.stat_self()?, like.stat_self()?);
-    let keep = Keep {
-        owner: true,
-        xattrs: false,
-        acls: false,
-        selinux: false,
-    };
-    let want = Meta {
-        mode: model.mode,
-        owner: model.owner,
-        mtime: before.mtime,
-        xattrs: Vec::new(),
-    };
-    // What could not be set of it does not keep a backup from being made.
-    let _ = made.apply_self(&before, &want, &keep);
-    Ok(made)
 }
 
 /// Moves a file to another file system: the copy is complete before the old one goes.

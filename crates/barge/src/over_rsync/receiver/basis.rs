@@ -169,30 +169,46 @@ impl Generator {
         let Some(alternate) = self.alternate(at, name, None) else {
             return Ok(None);
         };
-        match (alternate.fit, kind) {
-            (Fit::All, BasisKind::Compare) => self.left_out(at, name, is_there),
-            (Fit::All, BasisKind::Link) => self.link_alternate(at, name, &alternate),
-            _ if is_there => Ok(None),
-            (Fit::All | Fit::Content, _) => self.copy_alternate(at, name, &alternate),
-            (Fit::Kind, _) => self.ask_from_alternate(at, name, alternate),
+        let links = (alternate.fit, kind) == (Fit::All, BasisKind::Link);
+        match alternate.fit {
+            Fit::All if kind == BasisKind::Compare => return self.left_out(at, name),
+            _ if is_there && !links => return Ok(None),
+            Fit::Kind => return self.ask_from_alternate(at, name, alternate),
+            Fit::All | Fit::Content => {}
+        }
+        if !self.keep_before(at, name) {
+            return Ok(Some(Step::Nothing));
+        }
+        match links {
+            true => self.link_alternate(at, name, &alternate),
+            false => self.copy_alternate(at, name, &alternate),
         }
     }
 
     /// It is in the alternate directory, and so not to be here.
-    fn left_out(
-        &mut self,
-        at: &At<'_>,
-        name: &Name,
-        is_there: bool,
-    ) -> Result<Option<Step>, Failure> {
-        if is_there && !self.side.options.dry_run {
+    fn left_out(&mut self, at: &At<'_>, name: &Name) -> Result<Option<Step>, Failure> {
+        if !self.side.options.dry_run && self.find_now(name).is_some() {
+            if !self.keep_before(at, name) {
+                return Ok(Some(Step::Nothing));
+            }
             if let Some(Err(error)) = self.dir().map(|dir| dir.unlink(name)) {
                 self.side
                     .failed(Who::Generator, "delete_file: unlink", at.entry, &error);
             }
             self.target_dir().touch();
         }
-        self.up_to_date(at, ItemFlags::default()).map(Some)
+        let step = self.up_to_date(at, ItemFlags::default())?;
+        // Nothing is there that other names of the file could be linked to.
+        Ok(Some(match self.group(at) {
+            Some(_) => Step::Nothing,
+            None => step,
+        }))
+    }
+
+    /// Keeps what an alternate takes the place of, where that is wanted.
+    fn keep_before(&self, at: &At<'_>, name: &Name) -> bool {
+        let there = self.side.backup().and_then(|_| self.find_now(name));
+        there.is_none_or(|stat| self.keep_replaced(at, name, &stat))
     }
 
     /// Says that an entry is as it is to be.

@@ -32,7 +32,9 @@ impl Generator {
         let Some(group) = self.group(at) else {
             return Ok(None);
         };
-        let passes = at.entry.is_file() && stat.is_none();
+        // What an alternate directory has is as good as being there.
+        let passes =
+            at.entry.is_file() && stat.is_none() && self.alternate(at, name, None).is_none();
         match self.links.meet(group, at.index, passes) {
             Part::Lead => Ok(None),
             Part::Wait => {

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Hearing, RecvError, TryRecvError};
 
-use barge_fs::{Error, Root, SourceFile, Stat};
+use barge_fs::{Error, Root, SourceFile, Stat, StatKind};
 use barge_rsync::WireError;
 use barge_rsync::options::Delete;
 use barge_rsync::session::setup::CompatFlags;
@@ -19,7 +19,7 @@ use barge_types::Name;
 use bytes::Bytes;
 
 use super::attributes::Resolved;
-use super::backup::Backup;
+use super::backup::{Backup, Tree};
 use super::basis::Namesakes;
 use super::delete::Deleter;
 use super::destination::{self, Shape};
@@ -226,7 +226,11 @@ impl Generator {
             let root = side.target().make_beside(named);
             let path = named.as_encoded_bytes();
             let root = root.map_err(|error| texts::cannot("backup_dir", path, &error, 11))?;
-            tree = Some((root, path.to_vec()));
+            tree = Some(Tree {
+                root,
+                shown: path.to_vec(),
+                of: side.root().clone(),
+            });
         }
         let hidden = match &options.backup_dir {
             Some(named) => Hidden::new(&side.base, side.target().below_named(named)),
@@ -259,6 +263,11 @@ impl Generator {
                 false
             }
         }
+    }
+
+    /// The same of what an entry of another kind replaces; a directory has gone already.
+    pub(super) fn keep_replaced(&self, at: &At<'_>, name: &Name, stat: &Stat) -> bool {
+        stat.kind == StatKind::Directory || self.back_up(at, name, stat)
     }
 
     /// How content will come over, for those who want to know much.

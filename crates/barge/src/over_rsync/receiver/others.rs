@@ -90,18 +90,15 @@ impl Generator {
         kind: &Kind,
     ) -> Result<Step, Failure> {
         let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
-        let stat = match stat {
-            Some(stat) if stat.kind != StatKind::of(kind) => {
-                match self.make_way(at, name, &stat)? {
-                    true => None,
-                    false => return Ok(Step::Nothing),
-                }
-            }
-            stat => stat,
-        };
         let Some(stat) = stat else {
             return self.make_new(at, name, kind);
         };
+        if stat.kind != StatKind::of(kind) {
+            return match self.make_way(at, name, &stat)? && self.keep_replaced(at, name, &stat) {
+                true => self.make_first(at, name, kind),
+                false => Ok(Step::Nothing),
+            };
+        }
         let Some(found) = self.look(at, name, stat) else {
             return Ok(Step::Nothing);
         };
@@ -113,14 +110,11 @@ impl Generator {
     }
 
     fn make_new(&mut self, at: &At<'_>, name: &Name, kind: &Kind) -> Result<Step, Failure> {
-        let begun = ItemFlags::LOCAL | ItemFlags::CHANGE;
         let Some(alternate) = self.alternate(at, name, Some(kind)) else {
-            let resolved = self.side.attributes.resolve(at.entry, None, &[]);
-            let flags = begun | ItemFlags::NEW | resolved.flags;
-            return self.make(at, name, kind, None, flags, &resolved);
+            return self.make_first(at, name, kind);
         };
         let begun = match (alternate.fit, self.side.options.basis_kind) {
-            (Fit::Kind, _) => begun,
+            (Fit::Kind | Fit::Content, _) => ItemFlags::LOCAL | ItemFlags::CHANGE,
             (Fit::All, BasisKind::Compare) => return self.up_to_date(at, ItemFlags::default()),
             (Fit::All, BasisKind::Link) => match self.link_alternate(at, name, &alternate)? {
                 Some(step) => return Ok(step),
@@ -132,6 +126,13 @@ impl Generator {
         if flags == ItemFlags::LOCAL {
             self.tell_up_to_date(at);
         }
+        self.make(at, name, kind, None, flags, &resolved)
+    }
+
+    /// Makes an entry of which nothing is here, whatever alternate directories have.
+    fn make_first(&mut self, at: &At<'_>, name: &Name, kind: &Kind) -> Result<Step, Failure> {
+        let resolved = self.side.attributes.resolve(at.entry, None, &[]);
+        let flags = ItemFlags::LOCAL | ItemFlags::CHANGE | ItemFlags::NEW | resolved.flags;
         self.make(at, name, kind, None, flags, &resolved)
     }
 
