@@ -229,7 +229,11 @@ impl Deleter {
         let is_spared = self.is_at_limit() && self.silent.as_deref() != Some(&path);
         self.spared += u64::from(is_spared && (emptied || place.depth > 0));
         if !emptied {
-            return self.not_empty(&path);
+            let fate = self.not_empty(&path);
+            // Within a directory that goes rsync tries all the same: it counts, and is told again.
+            if place.depth == 0 || self.dry_run {
+                return fate;
+            }
         }
         if is_spared {
             return Fate::Stays;
