@@ -4,6 +4,8 @@
 //! come before the file list, within the multiplexed stream. Source: the rsync protocol as recorded
 //! between two stock 3.5.0 peers.
 
+use bytes::{BufMut, BytesMut};
+
 use super::cursor::{Parsed, Reader, Stop};
 use crate::WireError;
 
@@ -44,11 +46,11 @@ impl Records {
 }
 
 /// Writes records and their end.
-pub fn write<'r>(records: impl IntoIterator<Item = &'r [u8]>, out: &mut Vec<u8>) {
+pub fn write<'r>(records: impl IntoIterator<Item = &'r [u8]>, out: &mut BytesMut) {
     for record in records.into_iter().chain([&b""[..]]) {
         let len = i32::try_from(record.len()).expect("a rule of a few thousand bytes");
-        out.extend_from_slice(&len.to_le_bytes());
-        out.extend_from_slice(record);
+        out.put_i32_le(len);
+        out.put_slice(record);
     }
 }
 
@@ -63,8 +65,6 @@ pub const MAX_BYTES: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
-
     use super::*;
     use crate::wire::cursor;
 
@@ -86,9 +86,9 @@ mod tests {
             assert!(ended && input.is_empty(), "cut at byte {cut}");
             assert_eq!(records.into_vec(), [b"- *.tmp"]);
         }
-        let mut written = Vec::new();
+        let mut written = BytesMut::new();
         write([&b"- *.tmp"[..]], &mut written);
-        assert_eq!(written, PULL);
+        assert_eq!(written, PULL[..]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Filter rules, before the first list: a client says its own, a server hears its client's.
 
-use barge_rsync::WireError;
 use barge_rsync::options::Options;
-use bytes::BufMut;
+use barge_rsync::wire::rules::{Records, write};
 
 use crate::filter::{RuleList, RuleSources, rules_cross};
 use crate::over_rsync::Failure;
@@ -39,41 +38,13 @@ fn say(run: &Run, options: &Options, rules: &RuleList) -> Result<(), Failure> {
         return Ok(());
     }
     let records = rules.records(options);
-    run.outgoing.data(|out| {
-        for record in &records {
-            out.put_u32_le(record.len() as u32);
-            out.put_slice(record);
-        }
-        out.put_u32_le(0);
-    })?;
+    let records = records.iter().map(Vec::as_slice);
+    run.outgoing.data(|out| write(records, out))?;
     run.outgoing.flush()
 }
 
 fn hear(wire: &mut Incoming) -> Result<Vec<Vec<u8>>, Failure> {
-    let (mut records, mut held) = (Vec::new(), 0);
-    loop {
-        let record = wire.read(|reader| {
-            let len = usize::try_from(reader.i32()?).ok();
-            let len = len.filter(|&len| len <= LONGEST);
-            let len = len.ok_or(WireError::Protocol("a filter rule of a wrong length"))?;
-            Ok(reader.bytes(len)?.to_vec())
-        })?;
-        if record.is_empty() {
-            return Ok(records);
-        }
-        held += record.len() + COST;
-        if held > MOST {
-            return Err(WireError::Limit("filter rules").into());
-        }
-        records.push(record);
-    }
+    let mut records = Records::default();
+    while !wire.read(|reader| records.take(reader))? {}
+    Ok(records.into_vec())
 }
-
-/// The longest rule, in bytes.
-const LONGEST: usize = 8192;
-
-/// What one more rule costs besides its bytes.
-const COST: usize = 64;
-
-/// Bytes of rules that are held.
-const MOST: usize = 16 << 20;

@@ -32,8 +32,8 @@ use barge_rsync::wire::flist::{FlistEncoder, Format};
 use barge_rsync::wire::idlist::Names;
 use barge_rsync::wire::mux::Message;
 use barge_rsync::wire::ndx::NdxWriter;
+use barge_rsync::wire::rules::{Records, write};
 use barge_types::{ByteRate, RelPath};
-use bytes::BufMut;
 
 use self::answer::{Answers, Safe};
 pub(super) use self::arguments::Argument;
@@ -264,23 +264,9 @@ impl Sender {
 
     /// A server reads its client's rules.
     fn read_rules(&self, incoming: &mut Incoming) -> Result<RuleList, Failure> {
-        let (mut records, mut held) = (Vec::new(), 0);
-        loop {
-            let record = incoming.read(|reader| {
-                let len = usize::try_from(reader.i32()?);
-                let len = len.ok().filter(|&len| len <= LONGEST_RULE);
-                let len = len.ok_or(WireError::Protocol("a filter rule of a wrong length"))?;
-                Ok(reader.bytes(len)?.to_vec())
-            })?;
-            if record.is_empty() {
-                break;
-            }
-            held += record.len();
-            if held > MOST_RULES {
-                return Err(WireError::Limit("filter rules").into());
-            }
-            records.push(record);
-        }
+        let mut records = Records::default();
+        while !incoming.read(|reader| records.take(reader))? {}
+        let records = records.into_vec();
         let mut refuse = |_: &Path| Err(std::io::ErrorKind::PermissionDenied.into());
         let mut sources = RuleSources {
             read: &mut refuse,
@@ -295,13 +281,9 @@ impl Sender {
     /// A client sends its own, where they are due.
     fn send_rules(&self, rules: RuleList) -> Result<RuleList, Failure> {
         if rules_cross(&self.options, false) {
-            self.run.outgoing.data(|out| {
-                for record in rules.records(&self.options) {
-                    out.put_i32_le(record.len() as i32);
-                    out.put_slice(&record);
-                }
-                out.put_i32_le(0);
-            })?;
+            let records = rules.records(&self.options);
+            let records = records.iter().map(Vec::as_slice);
+            self.run.outgoing.data(|out| write(records, out))?;
         }
         Ok(rules)
     }
@@ -412,10 +394,6 @@ impl Names for HostNames {
         barge_fs::group_name(gid).filter(|_| !self.numeric)
     }
 }
-
-/// Bytes of one filter rule, and of all of them.
-const LONGEST_RULE: usize = 5119;
-const MOST_RULES: usize = 16 << 20;
 
 /// How long a peer that said goodbye may take to close the connection.
 const LAST_WORDS: Duration = Duration::from_secs(5);
