@@ -1,7 +1,7 @@
 //! Directories: made, dressed, and given their time when what is in them is done.
 
 use barge_fs::{Dir, Error, Stat, StatKind};
-use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::entry::{DirKind, FileEntry};
 use barge_rsync::wire::iflags::ItemFlags;
 use barge_types::{Mode, Name, RelPath};
 
@@ -21,6 +21,9 @@ impl Generator {
         stat: Option<Stat>,
     ) -> Result<Step, Failure> {
         if stat.is_some_and(|stat| stat.kind == StatKind::Directory) || self.side.options.dry_run {
+            return Ok(Step::Nothing);
+        }
+        if self.is_kept_link(at.entry, stat.as_ref()) {
             return Ok(Step::Nothing);
         }
         if let Some(stat) = stat
@@ -44,6 +47,7 @@ impl Generator {
             return true;
         };
         let mode = match self.side.options.perms {
+            _ if self.only_leads(at.entry) => 0o777,
             true => 0o700,
             false => at.entry.mode & 0o777 | 0o700,
         };
@@ -59,6 +63,18 @@ impl Generator {
                 false
             }
         }
+    }
+
+    /// Whether a directory that leads to what was named is none of the transfer's:
+    /// `--no-implied-dirs`.
+    fn only_leads(&self, entry: &FileEntry) -> bool {
+        let options = &self.side.options;
+        options.relative && !options.implied_dirs && entry.dir_kind == DirKind::Implied
+    }
+
+    /// Whether a link that is there in place of such a directory is left alone.
+    fn is_kept_link(&self, entry: &FileEntry, stat: Option<&Stat>) -> bool {
+        self.only_leads(entry) && stat.is_some_and(|stat| stat.kind == StatKind::Symlink)
     }
 
     pub(super) fn skip_failed(&mut self, entry: &FileEntry) {
@@ -97,6 +113,9 @@ impl Generator {
             return Ok(());
         };
         if self.is_left_alone(at, stat.as_ref()) {
+            return Ok(());
+        }
+        if self.is_kept_link(entry, stat.as_ref()) {
             return Ok(());
         }
         let is_there = stat.is_some_and(|stat| stat.kind == StatKind::Directory);
@@ -156,6 +175,9 @@ impl Generator {
     /// Gives a directory its attributes and says what differs. `dir` is `None` when it would have
     /// been made in earnest.
     fn enter(&mut self, at: &At<'_>, dir: Option<Dir>, new: bool) -> Result<(), Failure> {
+        if self.only_leads(at.entry) {
+            return Ok(());
+        }
         let Some(dir) = dir else {
             let flags = self.flags_of_new(at);
             let resolved = self.side.attributes.resolve(at.entry, None, &[]);
@@ -251,6 +273,9 @@ impl Generator {
         let path = entry.path.to_vec();
         let target = self.dirs.take(&path);
         self.missing.remove(&path);
+        if self.only_leads(entry) {
+            return;
+        }
         let touched = target.filter(|target| target.is_touched());
         let Some(target) = touched.filter(|_| !self.side.options.dry_run) else {
             return;
