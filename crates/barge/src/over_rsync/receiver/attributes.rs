@@ -108,10 +108,14 @@ impl Attributes {
         Some(Mode::from_st_mode(!perms & 0o777))
     }
 
-    /// A time that counts as the same is left alone.
-    pub(super) fn leave_time(&self, want: &mut Want, have: &Stat) {
-        let differs = |mtime: &_| self.rules.times_differ(*mtime, have.mtime);
-        want.mtime = want.mtime.filter(differs);
+    /// A time that counts as the same is left alone. That of a file whose content was compared is
+    /// set to the nanosecond, as far as the sender told it.
+    pub(super) fn leave_time(&self, want: &mut Want, entry: &FileEntry, have: &Stat) {
+        let exact = self.rules.checksum && entry.is_file();
+        want.mtime = want.mtime.filter(|&mtime| match exact {
+            true => mtime != have.mtime,
+            false => self.rules.times_differ(mtime, have.mtime),
+        });
     }
 
     fn mapped(&self, entry: &FileEntry) -> Mapped {

@@ -256,7 +256,7 @@ impl Generator {
             }
         }
         let attributes = &self.side.attributes;
-        attributes.leave_time(&mut want, stat);
+        attributes.leave_time(&mut want, at.entry, stat);
         let carries = |name: &_| attributes.carries(name);
         let may_have = attributes.keeps_any() && resolved.missing.is_empty();
         let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, may_have);

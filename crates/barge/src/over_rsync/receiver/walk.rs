@@ -361,14 +361,29 @@ impl Generator {
     ) -> Result<Step, Failure> {
         let none = ItemFlags::default();
         let (flags, want, resolved) = self.differences(at, found, none);
-        if flags != none && !self.side.options.dry_run {
-            self.set(at, name, &found.stat, want, &resolved);
+        let mut left = want;
+        self.side
+            .attributes
+            .leave_time(&mut left, at.entry, &found.stat);
+        let differs = flags != none || left.mtime.is_some();
+        if differs && !self.side.options.dry_run {
+            self.set(at, name, &found.stat, left, &resolved);
         }
-        if flags == none {
-            self.tell_up_to_date(at);
+        match differs {
+            true => self.tell_set(at),
+            false => self.tell_up_to_date(at),
         }
         self.note(at, Ask::new(flags), &resolved)?;
         Ok(Step::There)
+    }
+
+    /// Tells that attributes of an entry are set, where no item does.
+    fn tell_set(&self, at: &At<'_>) {
+        let options = &self.side.options;
+        if options.info.name > 1 && options.itemize == 0 {
+            let line = [&at.entry.path.to_vec()[..], b"\n"].concat();
+            self.side.run.say(Level::Info, line);
+        }
     }
 
     /// Tells that an entry is as it is to be, where no item does.
@@ -389,7 +404,7 @@ impl Generator {
     /// Sets what differs on an entry that is there.
     fn set(&mut self, at: &At<'_>, name: &Name, stat: &Stat, mut want: Want, resolved: &Resolved) {
         let attributes = &self.side.attributes;
-        attributes.leave_time(&mut want, stat);
+        attributes.leave_time(&mut want, at.entry, stat);
         let carries = |name: &_| attributes.carries(name);
         let may_have = attributes.keeps_any() && resolved.missing.is_empty();
         let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, may_have);
