@@ -158,8 +158,15 @@ impl FakeStat {
         })
     }
 
+    /// Whoever may write the file may write the attribute: one that would make of it what needs more
+    /// than a file can tell is as good as none.
     fn put(self, entry: &mut FileEntry, options: &Options) {
-        entry.mode = self.mode;
+        let (real, kept) = (entry.mode & KIND, self.mode & KIND);
+        let is_node = matches!(kept, S_IFCHR | S_IFBLK | S_IFIFO | S_IFSOCK);
+        if kept != real && !(real == S_IFREG && is_node) {
+            return;
+        }
+        entry.mode = kept | self.mode & 0o7777;
         if options.owner {
             entry.uid = self.uid;
         }
@@ -204,8 +211,42 @@ fn fake_acl(value: &[u8]) -> Option<Acl> {
 const ABSENT: u32 = 0x80;
 const IS_USER: u32 = 0x8000_0000;
 
+/// Kinds, as `inode(7)` numbers them.
+const KIND: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFBLK: u32 = 0o060_000;
+const S_IFIFO: u32 = 0o010_000;
+const S_IFSOCK: u32 = 0o140_000;
+
 /// Names that rsync keeps for itself.
 const OURS: &[u8] = b"user.rsync.%";
 const FAKE_STAT: &[u8] = b"user.rsync.%stat";
 const FAKE_ACCESS: &[u8] = b"user.rsync.%aacl";
 const FAKE_DEFAULT: &[u8] = b"user.rsync.%dacl";
+
+#[cfg(test)]
+mod tests {
+    use barge_rsync::wire::entry::WirePath;
+
+    use super::*;
+
+    #[test]
+    fn forged_kind_is_not_believed() {
+        for (real, text, listed) in [
+            (0o100_644, "104755 0,0 1:2", 0o104_755),
+            (0o100_644, "20640 1,3 1:2", 0o020_640),
+            (0o100_644, "120777 0,0 1:2", 0o100_644),
+            (0o100_644, "40755 0,0 1:2", 0o100_644),
+            (0o040_755, "100644 0,0 1:2", 0o040_755),
+            (0o100_644, "0 0,0 1:2", 0o100_644),
+            (0o100_644, "37777700644 0,0 1:2", 0o100_644),
+        ] {
+            let path = WirePath::within(None, b"file");
+            let mut entry = FileEntry::new(path, real);
+            let fake = FakeStat::parse(text.as_bytes()).unwrap();
+            fake.put(&mut entry, &Options::default());
+            assert_eq!(entry.mode, listed, "{text}");
+        }
+    }
+}
