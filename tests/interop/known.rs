@@ -5,7 +5,8 @@ use std::fs;
 
 use crate::roles::here;
 
-/// The committed list: a case's name, or the beginning of some before `*`, with the reason.
+/// The committed list: a case's name, or the beginning and the end of some around a `*`, with the
+/// reason.
 pub(crate) struct Known(BTreeMap<String, String>);
 
 impl Known {
@@ -25,8 +26,10 @@ impl Known {
 
     /// The entry that a case falls under.
     pub(crate) fn entry(&self, case: &str) -> Option<&str> {
-        let fits = |name: &&String| match name.strip_suffix('*') {
-            Some(beginning) => case.starts_with(beginning),
+        let fits = |name: &&String| match name.split_once('*') {
+            Some((beginning, end)) => case
+                .strip_prefix(beginning)
+                .is_some_and(|rest| rest.ends_with(end)),
             None => case == name.as_str(),
         };
         self.0.keys().find(fits).map(String::as_str)

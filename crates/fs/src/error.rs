@@ -68,6 +68,11 @@ impl Error {
         self.is_not_found() || self.is(Errno::ENOTDIR) || self.is(Errno::ELOOP)
     }
 
+    /// Whether a symbolic link is in the way, which is not followed.
+    pub fn is_symlink(&self) -> bool {
+        self.is(Errno::ELOOP)
+    }
+
     /// Whether something has the name that was to be new.
     pub fn is_exists(&self) -> bool {
         self.is(Errno::EEXIST)

@@ -133,8 +133,10 @@ impl Generator {
         }
         let is_dir = |stat: &Stat| at.entry.is_dir() && stat.kind == StatKind::Directory;
         let exists = stat.is_some_and(|stat| !is_dir(stat));
-        // A directory with a list of its own was told of as an entry of another.
-        if exists && options.ignore_existing && !at.is_parent {
+        // A directory with a list of its own is told of when that is come to.
+        let incremental = self.side.run.setup.is_incremental();
+        let comes_again = incremental && at.entry.dir_kind.has_content() && at.entry.is_dir();
+        if exists && options.ignore_existing && (at.is_parent || !comes_again) {
             self.tell_exists(at, stat);
         }
         exists && options.ignore_existing
@@ -148,9 +150,7 @@ impl Generator {
         let rules = &self.side.attributes.rules;
         let how: &[u8] = match stat {
             Some(stat) if decide::kind(at.entry) != Some(stat.kind) => b"type change",
-            Some(stat) if !at.entry.is_file() || !rules.looks_same(at.entry, stat) => {
-                b"file change"
-            }
+            Some(stat) if !self.looks_same(at, stat) => b"file change",
             Some(stat) => {
                 let want = self.side.attributes.want(at.entry, Some(stat));
                 let none = ItemFlags::default();
@@ -162,6 +162,21 @@ impl Generator {
             None => b"type change",
         };
         self.tell_skip(&[&name, b" exists (", how, b")"]);
+    }
+
+    /// Whether an entry's like is there, without a look at the content of files.
+    fn looks_same(&self, at: &At<'_>, stat: &Stat) -> bool {
+        let extra = at.entry.extra();
+        match stat.kind {
+            StatKind::File => self.side.attributes.rules.looks_same(at.entry, stat),
+            StatKind::Symlink => {
+                let name = self.side.name_of(at.entry).ok();
+                let there = name.and_then(|name| self.dir()?.read_link(&name).ok());
+                there.as_deref() == extra.link.as_deref()
+            }
+            StatKind::CharDevice | StatKind::BlockDevice => Some(stat.rdev) == extra.device,
+            _ => true,
+        }
     }
 
     /// Tells of a file that is skipped, where that is to be told.
@@ -211,9 +226,9 @@ impl Generator {
                 true
             }
             Err(error) => {
-                self.cannot_look(entry, &error);
-                if let Some(path) = path {
-                    self.missing.insert(path.to_vec());
+                // Behind a link, which is not followed, nothing exists.
+                if !(self.side.options.existing && error.is_symlink()) {
+                    self.cannot_look(entry, &error);
                 }
                 false
             }
