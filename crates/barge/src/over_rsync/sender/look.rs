@@ -74,6 +74,21 @@ impl Seen {
     }
 }
 
+/// Why a name stands for nothing.
+enum Unseen {
+    Itself(Error),
+    /// It is a link, and what it leads to cannot be reached.
+    Unfollowed(Error),
+}
+
+impl Unseen {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Itself(error) | Self::Unfollowed(error) => error,
+        }
+    }
+}
+
 impl Look {
     pub(super) fn new(
         run: Arc<Run>,
@@ -117,8 +132,12 @@ impl Look {
         }
         let path = WirePath::within(here.path.clone(), name.as_bytes());
         let seen = match self.see(here, name, &path) {
-            Ok(seen) => seen?,
-            Err(error) => return self.unseen(here.reach, &path, &error),
+            Ok(seen) => seen,
+            Err(Unseen::Unfollowed(error)) if error.is_not_found() => {
+                self.no_referent(here.reach, &path);
+                return None;
+            }
+            Err(unseen) => return self.unseen(here.reach, &path, &unseen.into_error()),
         };
         let kind = seen.stat().kind;
         let excluded = known != Some(kind) && excluded(kind);
@@ -146,9 +165,13 @@ impl Look {
         path: WirePath,
     ) -> Option<(Listed, u64)> {
         let seen = match self.see(here, name, &path) {
-            Ok(seen) => seen?,
-            Err(error) => {
-                let listed = self.missing(here.reach, path, &error);
+            Ok(seen) => seen,
+            Err(Unseen::Unfollowed(error)) if error.is_not_found() && !self.options.copy_links => {
+                self.no_referent(here.reach, &path);
+                return None;
+            }
+            Err(unseen) => {
+                let listed = self.missing(here.reach, path, &unseen.into_error());
                 return listed.map(|listed| (listed, here.device));
             }
         };
@@ -191,16 +214,16 @@ impl Look {
         self.module().is_some_and(refuses)
     }
 
-    fn see(&self, here: &Here, name: &Name, path: &WirePath) -> Result<Option<Seen>, Error> {
-        let stat = here.dir.stat(name)?;
+    fn see(&self, here: &Here, name: &Name, path: &WirePath) -> Result<Seen, Unseen> {
+        let stat = here.dir.stat(name).map_err(Unseen::Itself)?;
         if stat.kind != StatKind::Symlink || !self.follows_some() {
-            return Ok(Some(Seen::Itself(stat)));
+            return Ok(Seen::Itself(stat));
         }
         let wire = path.to_vec();
-        let target = here.dir.read_link(name)?;
+        let target = here.dir.read_link(name).map_err(Unseen::Itself)?;
         let unsafe_one = self.options.copy_unsafe_links && leads_out(&target, &wire);
         if !self.options.copy_links && !unsafe_one && !self.options.copy_dirlinks {
-            return Ok(Some(Seen::Itself(stat)));
+            return Ok(Seen::Itself(stat));
         }
         let followed = self.bases.hold(here.reach, &wire, true);
         let is_dir = |held: &Held| held.stat().kind == StatKind::Directory;
@@ -209,12 +232,10 @@ impl Look {
                 if unsafe_one && !self.options.copy_links {
                     self.tell_unsafe(&wire, &target);
                 }
-                Ok(Some(Seen::Referent(held)))
+                Ok(Seen::Referent(held))
             }
-            Err(error) if self.options.copy_links || unsafe_one => {
-                self.no_referent(here.reach, &wire, error).map(|()| None)
-            }
-            _ => Ok(Some(Seen::Itself(stat))),
+            Err(error) if self.options.copy_links || unsafe_one => Err(Unseen::Unfollowed(error)),
+            _ => Ok(Seen::Itself(stat)),
         }
     }
 
@@ -237,17 +258,11 @@ impl Look {
         }
     }
 
-    /// A link that is to be followed leads nowhere; other failures are the caller's.
-    fn no_referent(&self, reach: Reach, path: &[u8], error: Error) -> Result<(), Error> {
-        if !error.is_not_found() {
-            return Err(error);
-        }
-        let quoted = self.bases.quoted(reach, path);
-        trouble::general(
-            &self.run,
-            [b"symlink has no referent: ", &*quoted, b"\n"].concat(),
-        );
-        Ok(())
+    /// A link that is to be followed leads nowhere.
+    fn no_referent(&self, reach: Reach, path: &WirePath) {
+        let quoted = self.bases.quoted(reach, &path.to_vec());
+        let text = [b"symlink has no referent: ", &*quoted, b"\n"].concat();
+        trouble::general(&self.run, text);
     }
 
     fn unseen(&self, reach: Reach, path: &WirePath, error: &Error) -> Option<Listed> {
@@ -271,7 +286,10 @@ impl Look {
         }
         if !(absent && self.options.ignore_missing_args) {
             let quoted = self.bases.quoted(reach, &path.to_vec());
-            trouble::failed(&self.run, "link_stat", &quoted, error);
+            match absent {
+                true => trouble::absent(&self.run, &quoted, error),
+                false => trouble::failed(&self.run, "link_stat", &quoted, error),
+            }
         }
         None
     }

@@ -14,6 +14,16 @@ pub(super) fn failed(run: &Run, call: &str, path: &[u8], error: &Error) {
 
 /// The same, with whatever stands between the call and its path.
 pub(super) fn failed_call(run: &Run, call: &str, path: &[u8], error: &Error) {
+    general(run, failure_of(call, path, error));
+}
+
+/// An argument is not there: what is listed is complete all the same, and deletions go on.
+pub(super) fn absent(run: &Run, path: &[u8], error: &Error) {
+    let path = [b" ", path].concat();
+    run.say(Level::FileError, failure_of("link_stat", &path, error));
+}
+
+fn failure_of(call: &str, path: &[u8], error: &Error) -> Vec<u8> {
     let reason = error.reason();
     let text = [
         b"rsync: [sender] ",
@@ -23,7 +33,7 @@ pub(super) fn failed_call(run: &Run, call: &str, path: &[u8], error: &Error) {
         reason.as_bytes(),
         b"\n",
     ];
-    general(run, text.concat());
+    text.concat()
 }
 
 /// A file that was asked for cannot be opened.
