@@ -40,6 +40,9 @@ const FEW_AHEAD: u64 = 1_000;
 /// Entries that are announced beyond it at most.
 const MANY_AHEAD: u64 = 10_000;
 
+/// How long requests wait for the next list while so few are announced.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The files that the receiving side says are safe there.
 pub(super) type Safe = Arc<Mutex<VecDeque<FileIndex>>>;
 
@@ -80,6 +83,8 @@ pub(super) struct Books {
     position: Position,
     begun: Instant,
     listed: Option<Instant>,
+    /// When the scan last had something to send.
+    listed_last: Instant,
     deleted: Option<DelStats>,
     pub(super) stats: RunStats,
 }
@@ -107,6 +112,7 @@ impl Books {
             position: Position::default(),
             begun: Instant::now(),
             listed: None,
+            listed_last: Instant::now(),
             deleted: None,
             stats: RunStats::default(),
         }
@@ -137,7 +143,7 @@ impl Answers {
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         loop {
             let few = !self.books.ended && self.books.ahead() < FEW_AHEAD;
-            if few && self.send_list()? {
+            if few && (self.send_list()? || self.comes_soon()?) {
                 if self.has_nothing_to_send() {
                     return Ok(());
                 }
@@ -156,6 +162,26 @@ impl Answers {
                 self.wait()?;
             }
         }
+    }
+
+    /// Waits a little for the next list, as long as the last one is not long ago: a scan of small
+    /// directories is ahead at once, and one that takes long keeps nobody from its content. Whether
+    /// there is something to send.
+    fn comes_soon(&mut self) -> Result<bool, Failure> {
+        // The scan may itself be waiting for names, which come before the requests.
+        if self.names.is_some() {
+            return Ok(false);
+        }
+        if !self.queue.is_empty() {
+            return Ok(true);
+        }
+        let patience = PATIENCE.saturating_sub(self.books.listed_last.elapsed());
+        if patience.is_zero() {
+            return Ok(false);
+        }
+        self.run.outgoing.flush()?;
+        let ready = || (!self.queue.is_empty()).then_some(());
+        Ok(self.bell.wait_for(Some(patience), ready).is_some())
     }
 
     /// The next request, once all names have come.
@@ -204,6 +230,7 @@ impl Answers {
         let Some(scanned) = self.queue.take() else {
             return Ok(false);
         };
+        self.books.listed_last = Instant::now();
         match scanned {
             Scanned::Piece(bytes) => self.send_encoded(&bytes)?,
             Scanned::List(list) => self.send_whole_list(list)?,
