@@ -33,7 +33,7 @@ use super::side::{Side, Told, Verdict};
 use super::sweep::Found;
 use super::texts::{self, Who};
 use super::walk::{Here, Step, holding};
-use crate::over_rsync::{Event, Failure, Level};
+use crate::over_rsync::{Failure, Level};
 
 /// The generator's part.
 pub(super) struct Generator {
@@ -74,7 +74,6 @@ pub(super) struct Generator {
     /// Requests since the last flush.
     unflushed: usize,
     entries: u64,
-    bytes: u64,
 }
 
 /// A list that is not done.
@@ -150,7 +149,6 @@ impl Generator {
             file_system: None,
             unflushed: 0,
             entries: 0,
-            bytes: 0,
         }
     }
 
@@ -560,10 +558,7 @@ impl Generator {
     fn told(&mut self, told: Told) -> Result<(), Failure> {
         match told {
             Told::List(list) => self.list_came(list),
-            Told::ListsEnd => {
-                self.lists_end = true;
-                self.tell_listed();
-            }
+            Told::ListsEnd => self.lists_end = true,
             Told::Through { index, verdict } => self.through(index, verdict)?,
             Told::NoSend(index) => self.refused(index)?,
             Told::ListDone => self.answered.lists += 1,
@@ -593,23 +588,10 @@ impl Generator {
             }
         }
         self.entries += u64::from(list.len());
-        let sizes = list
-            .entries()
-            .filter(|(_, entry)| entry.is_file() || entry.is_symlink());
-        self.bytes += sizes.map(|(_, entry)| entry.len).sum::<u64>();
         self.lists.push_back(OpenList {
             list,
             walked: false,
             pending: 0,
-        });
-        self.tell_listed();
-    }
-
-    fn tell_listed(&self) {
-        self.side.run.tell(Event::Listed {
-            entries: self.entries,
-            bytes: self.bytes,
-            complete: self.lists_end,
         });
     }
 

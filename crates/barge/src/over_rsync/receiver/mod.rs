@@ -24,6 +24,7 @@ mod hard_links;
 mod hidden;
 mod others;
 mod partial;
+mod progress;
 mod receive;
 mod requests;
 mod rules;

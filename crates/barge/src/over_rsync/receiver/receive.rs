@@ -19,6 +19,7 @@ use super::attributes::{Attributes, Resolved};
 use super::decide::{self, Want};
 use super::dirs::OpenDir;
 use super::partial::Delayed;
+use super::progress::Progress;
 use super::requests::{How, Request, Transfer};
 use super::side::{Side, Told, Verdict};
 use super::texts::{self, Who};
@@ -34,12 +35,14 @@ pub(super) struct Receiving {
     machine: Machine,
     tell: Sender<Told>,
     open: OpenDir,
+    progress: Progress,
 }
 
 impl Receiving {
     pub(super) fn new(side: Arc<Side>, wire: Incoming, tell: Sender<Told>) -> Self {
         let machine = Machine::new(&side.options, &side.run.setup);
         Self {
+            progress: Progress::new(Arc::clone(&side)),
             side,
             wire,
             machine,
@@ -58,13 +61,17 @@ impl Receiving {
                     self.side.attributes.learn(&list.names);
                     // A server that has nothing to send says no more.
                     let is_all = list.is_empty() && list.parent().is_none();
+                    self.progress.list_came(&list);
                     self.tell(Told::List(list));
                     if is_all && !self.side.run.server {
                         self.tell(Told::End);
                         return Ok(());
                     }
                 }
-                Came::ListsEnd => self.tell(Told::ListsEnd),
+                Came::ListsEnd => {
+                    self.progress.lists_end();
+                    self.tell(Told::ListsEnd);
+                }
                 Came::Answer(answer) => self.answer(answer)?,
                 Came::Token(_) => return Err(out_of_turn()),
                 Came::ListDone => self.answered(Told::ListDone)?,
@@ -97,10 +104,11 @@ impl Receiving {
     }
 
     /// A marker of the sender's, which never comes before the one that it answers.
-    fn answered(&self, told: Told) -> Result<(), Failure> {
+    fn answered(&mut self, told: Told) -> Result<(), Failure> {
         if !self.side.requests.take_marker() {
             return Err(WireError::Protocol("the end of what has not ended").into());
         }
+        self.progress.settled();
         self.tell(told);
         Ok(())
     }
@@ -130,10 +138,13 @@ impl Receiving {
             .filter(|request| request.item == answer.item)
             .ok_or(unasked)?;
         self.attributes(&request, &answer)?;
+        self.progress.came_to(request.item.index);
         match (&request.transfer, answer.head) {
             (Some(transfer), Some(head)) if head == transfer.head => self.file(&request, transfer),
             (None, None) => self.noted(&request),
             (Some(_), None) if self.side.options.dry_run => {
+                self.progress.begins(&request);
+                self.progress.ended(&request);
                 self.side.tell_item(&request, None);
                 Ok(())
             }
@@ -243,6 +254,7 @@ impl Receiving {
                 None
             }
         };
+        self.progress.begins(request);
         let digest = match self.content(request, transfer, place.as_mut()) {
             Ok(digest) => digest,
             Err(failure) => {
@@ -252,6 +264,9 @@ impl Receiving {
                 return Err(failure);
             }
         };
+        self.progress
+            .moved(request, request.subject.entry().len, true);
+        self.progress.ended(request);
         let verdict = match place {
             None => Verdict::Failed,
             Some(mut place) => {
@@ -278,6 +293,9 @@ impl Receiving {
                 Came::Token(token) => token,
                 _ => return Err(out_of_turn()),
             };
+            if let (Some(place), false) = (&place, matches!(token, Token::End(_))) {
+                self.progress.moved(request, place.writer.len(), false);
+            }
             match token {
                 Token::Literal(bytes) => {
                     if let Some(place) = &mut place {

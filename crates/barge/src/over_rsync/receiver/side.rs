@@ -230,12 +230,24 @@ impl Side {
             });
         }
         let name = entry.path.to_vec();
+        let item = self.item(request, &name);
+        self.run.tell(Event::Item(Item { checksum, ..item }));
+    }
+
+    /// Tells that a file's content begins to come.
+    pub(super) fn tell_start(&self, request: &Request) {
+        let name = request.subject.entry().path.to_vec();
+        self.run.tell(Event::Starts(self.item(request, &name)));
+    }
+
+    fn item<'a>(&self, request: &'a Request, name: &'a [u8]) -> Item<'a> {
+        let (entry, flags) = (request.subject.entry(), request.item.flags);
         let hard_link = flags.has(ItemFlags::NAME_FOLLOWS)
             && !flags.has(ItemFlags::TRANSFER)
             && !request.item.name.is_empty();
-        self.run.tell(Event::Item(Item {
-            name: &name,
-            full_name: &name,
+        Item {
+            name,
+            full_name: name,
             mode: entry.mode,
             size: entry.len,
             mtime: (entry.mtime.secs(), entry.mtime.nanos()),
@@ -246,8 +258,8 @@ impl Side {
             iflags: flags.bits(),
             side: ItemSide::Received,
             bytes: (0, 0),
-            checksum,
-        }));
+            checksum: None,
+        }
     }
 
     /// Tells of an entry that is listed and not dealt with.

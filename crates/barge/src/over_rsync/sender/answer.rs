@@ -652,7 +652,11 @@ impl Answers {
             SenderStep::Goodbye => self.goodbye()?,
             SenderStep::End => return Ok(Next::End),
         }
-        if !matches!(step, SenderStep::Goodbye) {
+        let settles = match self.format.incremental {
+            true => step == SenderStep::FreeList,
+            false => step != SenderStep::Goodbye,
+        };
+        if settles {
             self.run.tell(Event::Settled(self.books.position));
         }
         Ok(Next::Go)
