@@ -228,7 +228,12 @@ impl Run {
             Some(_) => {}
         }
         if ended.code != 0 {
-            self.output.fail(ended.code, self.role);
+            let role = match (&ended.failure, self.role) {
+                // In a run that comes to its end, it is the side that asks which has the last word.
+                (None, "Receiver") => "generator",
+                (_, role) => role,
+            };
+            self.output.fail(ended.code, role);
         }
         ended.code
     }

@@ -273,7 +273,7 @@ impl Receiving {
                 let own = place.writer.finish();
                 let own = own.map_err(|error| self.write_failed(request, &error))?;
                 let verified = own == digest || own.as_bytes() == [0];
-                self.end(request, transfer, place, verified)
+                self.end(request, transfer, place, verified.then_some(&own))
             }
         };
         let index = request.item.index;
@@ -518,12 +518,12 @@ impl Receiving {
         request: &Request,
         transfer: &Transfer,
         mut place: Place,
-        verified: bool,
+        verified: Option<&DigestBytes>,
     ) -> Verdict {
-        if !verified {
+        let Some(digest) = verified else {
             self.side.tell_item(request, None);
             return self.not_verified(request, transfer);
-        }
+        };
         let (literal, matched) = (place.writer.literal, place.writer.matched);
         if let Err(error) = self.put_in_place(request, transfer, &mut place) {
             let entry = request.subject.entry();
@@ -531,7 +531,8 @@ impl Receiving {
             return Verdict::Failed;
         }
         self.side.tally.content(literal, matched);
-        self.side.tell_item(request, None);
+        let shown = self.side.run.shown(digest);
+        self.side.tell_item(request, Some(&shown));
         Verdict::Done
     }
 

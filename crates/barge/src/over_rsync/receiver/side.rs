@@ -215,7 +215,7 @@ impl Side {
         }
     }
 
-    /// Counts and tells an answer. `came` is what was transferred.
+    /// Counts and tells an answer. `checksum` is that of the content that came.
     pub(super) fn tell_item(&self, request: &Request, checksum: Option<&[u8]>) {
         let (entry, flags) = (request.subject.entry(), request.item.flags);
         if flags.has(ItemFlags::NEW)
@@ -231,6 +231,7 @@ impl Side {
         }
         let name = entry.path.to_vec();
         let item = self.item(request, &name);
+        let checksum = checksum.or(item.checksum);
         self.run.tell(Event::Item(Item { checksum, ..item }));
     }
 
@@ -258,7 +259,7 @@ impl Side {
             iflags: flags.bits(),
             side: ItemSide::Received,
             bytes: (0, 0),
-            checksum: None,
+            checksum: entry.extra().checksum.as_deref(),
         }
     }
 
