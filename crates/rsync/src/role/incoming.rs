@@ -68,6 +68,8 @@ pub struct Incoming {
     format: Format,
     checksum: Checksum,
     input: BytesMut,
+    /// Bytes of the data stream that came, those in `input` included.
+    came: u64,
     /// A server sends: it adds statistics.
     has_statistics: bool,
     ndx: NdxReader,
@@ -114,6 +116,7 @@ impl Incoming {
             format,
             checksum: setup.checksum,
             input: BytesMut::new(),
+            came: 0,
             has_statistics: !options.server,
             ndx: NdxReader::default(),
             flist,
@@ -131,6 +134,7 @@ impl Incoming {
     /// Takes bytes of the data stream; any split is fine. Without a copy when everything is
     /// polled.
     pub fn handle_data(&mut self, bytes: BytesMut) {
+        self.came += bytes.len() as u64;
         cursor::append(&mut self.input, bytes);
     }
 
@@ -159,6 +163,11 @@ impl Incoming {
     /// Takes the bytes of a matched block: see [`TokenDecoder::matched`].
     pub fn matched(&mut self, block: &[u8]) {
         self.tokens.matched(block);
+    }
+
+    /// Bytes of the data stream that the events so far were made of.
+    pub fn consumed(&self) -> u64 {
+        self.came - self.input.len() as u64
     }
 
     fn poll_from(&mut self, input: &mut BytesMut) -> Result<Option<Event>, WireError> {

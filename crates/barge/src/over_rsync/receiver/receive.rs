@@ -145,7 +145,7 @@ impl Receiving {
             (Some(_), None) if self.side.options.dry_run => {
                 self.progress.begins(&request);
                 self.progress.ended(&request);
-                self.side.tell_item(&request, None);
+                self.side.tell_item(&request, 0, None);
                 Ok(())
             }
             _ => Err(WireError::Protocol("an answer that differs from its request").into()),
@@ -175,7 +175,7 @@ impl Receiving {
             let failures = set.unwrap_or_else(|error| vec![error]);
             self.side.not_set(Who::Receiver, entry, &failures);
         }
-        self.side.tell_item(request, None);
+        self.side.tell_item(request, 0, None);
         Ok(())
     }
 
@@ -247,6 +247,7 @@ impl Receiving {
 
     /// Takes a file's content, or lets it pass when it cannot be written.
     fn file(&mut self, request: &Request, transfer: &Transfer) -> Result<(), Failure> {
+        let before = self.machine.consumed() - SumHead::LEN as u64;
         let mut place = match self.begin(request, transfer) {
             Ok(place) => Some(place),
             Err(complaint) => {
@@ -273,7 +274,8 @@ impl Receiving {
                 let own = place.writer.finish();
                 let own = own.map_err(|error| self.write_failed(request, &error))?;
                 let verified = own == digest || own.as_bytes() == [0];
-                self.end(request, transfer, place, verified.then_some(&own))
+                let bytes = self.machine.consumed() - before;
+                self.end(request, transfer, place, (bytes, verified.then_some(&own)))
             }
         };
         let index = request.item.index;
@@ -518,10 +520,10 @@ impl Receiving {
         request: &Request,
         transfer: &Transfer,
         mut place: Place,
-        verified: Option<&DigestBytes>,
+        (bytes, verified): (u64, Option<&DigestBytes>),
     ) -> Verdict {
         let Some(digest) = verified else {
-            self.side.tell_item(request, None);
+            self.side.tell_item(request, bytes, None);
             return self.not_verified(request, transfer);
         };
         let (literal, matched) = (place.writer.literal, place.writer.matched);
@@ -532,7 +534,7 @@ impl Receiving {
         }
         self.side.tally.content(literal, matched);
         let shown = self.side.run.shown(digest);
-        self.side.tell_item(request, Some(&shown));
+        self.side.tell_item(request, bytes, Some(&shown));
         Verdict::Done
     }
 

@@ -215,8 +215,9 @@ impl Side {
         }
     }
 
-    /// Counts and tells an answer. `checksum` is that of the content that came.
-    pub(super) fn tell_item(&self, request: &Request, checksum: Option<&[u8]>) {
+    /// Counts and tells an answer. `checksum` is that of the content that came, in so many `bytes`
+    /// of the connection.
+    pub(super) fn tell_item(&self, request: &Request, bytes: u64, checksum: Option<&[u8]>) {
         let (entry, flags) = (request.subject.entry(), request.item.flags);
         if flags.has(ItemFlags::NEW)
             && let Some(kind) = kind_of(entry)
@@ -232,7 +233,11 @@ impl Side {
         let name = entry.path.to_vec();
         let item = self.item(request, &name);
         let checksum = checksum.or(item.checksum);
-        self.run.tell(Event::Item(Item { checksum, ..item }));
+        self.run.tell(Event::Item(Item {
+            bytes: (bytes, 0),
+            checksum,
+            ..item
+        }));
     }
 
     /// Tells that a file's content begins to come.

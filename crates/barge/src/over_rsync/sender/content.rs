@@ -205,7 +205,10 @@ impl Contents {
             file.will_read_sequentially();
         }
         match &answer.basis {
-            Some(index) => self.send_delta(index, file, *size, passage),
+            Some(index) => {
+                let basis = (index, answer.head.block_len());
+                self.send_delta(basis, file, *size, passage)
+            }
             None => self.send_whole(file, at, *size, passage),
         }
     }
@@ -267,17 +270,14 @@ impl Contents {
 
     fn send_delta(
         &mut self,
-        index: &Index,
+        (index, block_len): (&Index, u32),
         file: &SourceFile,
         size: u64,
         passage: &mut Passage<'_>,
     ) -> Result<(), Stopped> {
         let mut search = Search::new(index, 0);
-        let (mut at, mut literal, mut matched) = (0, 0, 0);
-        let mut count_piece = |piece: &Piece<'_>| match piece {
-            Piece::Literal(bytes) => literal += bytes.len() as u64,
-            Piece::Block { bytes, .. } => matched += bytes.len() as u64,
-        };
+        let mut pieces = Pieces::new(block_len);
+        let mut at = 0;
         while at < size {
             let most = if at == 0 { LITERAL as u64 } else { READ as u64 };
             let count = self.read(file, at, size.min(at + most))?;
@@ -285,23 +285,24 @@ impl Contents {
             passage.digest.update(&buffer[..count]);
             let written = self.write(&mut passage.sent, |tokens, out| {
                 search.feed_blocks(&buffer[..count], &mut |piece| {
-                    count_piece(&piece);
-                    put_piece(tokens, piece, out);
+                    pieces.put(piece, tokens, out)
                 });
             });
             self.buffer = buffer;
             written?;
             at += count as u64;
-            (passage.progress)(at);
+            pieces.show(at, passage.progress);
         }
         self.write(&mut passage.sent, |tokens, out| {
-            search.finish_blocks(&mut |piece| {
-                count_piece(&piece);
-                put_piece(tokens, piece, out);
-            });
+            search.finish_blocks(&mut |piece| pieces.put(piece, tokens, out));
+            pieces.flush(tokens, out);
         })?;
-        passage.sent.literal = literal;
-        passage.sent.matched = matched;
+        if size > 0 {
+            pieces.first.get_or_insert(size);
+            pieces.show(size, passage.progress);
+        }
+        passage.sent.literal = pieces.literal;
+        passage.sent.matched = pieces.matched;
         Ok(())
     }
 
@@ -386,12 +387,81 @@ pub(super) fn put_item(
     }
 }
 
-fn put_piece(tokens: &mut TokenEncoder, piece: Piece<'_>, out: &mut BytesMut) {
-    match piece {
-        Piece::Literal(bytes) => tokens.literal(bytes, out),
-        Piece::Block { number, bytes } => {
-            let number = u32::try_from(number).expect("an index has fewer blocks");
-            tokens.block(number, bytes, out);
+/// What a search finds, on its way into tokens: literals that follow each other are one.
+struct Pieces {
+    block_len: u32,
+    /// A literal that may go on.
+    open: Vec<u8>,
+    literal: u64,
+    matched: u64,
+    /// Where the first token ends, as rsync cuts them: with the block behind a literal, unless that
+    /// one is long.
+    first: Option<u64>,
+    /// It was told as progress.
+    is_shown: bool,
+}
+
+impl Pieces {
+    fn new(block_len: u32) -> Self {
+        Self {
+            block_len,
+            open: Vec::with_capacity(LITERAL),
+            literal: 0,
+            matched: 0,
+            first: None,
+            is_shown: false,
+        }
+    }
+
+    /// Tells how far it is, once the first token is known, with the end of that one first.
+    fn show(&mut self, at: u64, progress: &mut dyn FnMut(u64)) {
+        let Some(first) = self.first else {
+            return;
+        };
+        if !std::mem::replace(&mut self.is_shown, true) {
+            progress(first);
+        }
+        progress(at);
+    }
+
+    fn put(&mut self, piece: Piece<'_>, tokens: &mut TokenEncoder, out: &mut BytesMut) {
+        match piece {
+            Piece::Literal(bytes) => self.put_literal(bytes, tokens, out),
+            Piece::Block { number, bytes } => {
+                self.flush(tokens, out);
+                self.matched += bytes.len() as u64;
+                let through = self.literal + self.matched;
+                self.first.get_or_insert(through);
+                let number = u32::try_from(number).expect("an index has fewer blocks");
+                tokens.block(number, bytes, out);
+            }
+        }
+    }
+
+    fn put_literal(&mut self, mut bytes: &[u8], tokens: &mut TokenEncoder, out: &mut BytesMut) {
+        self.literal += bytes.len() as u64;
+        if self.literal >= LITERAL as u64 + u64::from(self.block_len) {
+            self.first.get_or_insert(LITERAL as u64);
+        }
+        while !bytes.is_empty() {
+            let room = LITERAL - self.open.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            if self.open.is_empty() && now.len() == LITERAL {
+                tokens.literal(now, out);
+            } else {
+                self.open.extend_from_slice(now);
+                if self.open.len() == LITERAL {
+                    self.flush(tokens, out);
+                }
+            }
+            bytes = later;
+        }
+    }
+
+    fn flush(&mut self, tokens: &mut TokenEncoder, out: &mut BytesMut) {
+        if !self.open.is_empty() {
+            tokens.literal(&self.open, out);
+            self.open.clear();
         }
     }
 }
