@@ -118,7 +118,9 @@ fn implied_by(name: &str, server_sends: bool) -> &'static [&'static str] {
         | "--delete-excluded"
         | "--delete-missing-args" => &["--delete"],
         "--remove-source-files" | "--remove-sent-files" if server_sends => &["--delete"],
-        "--compress-choice" | "--old-compress" | "--new-compress" => &["--compress"],
+        "--compress-choice" | "--compress-level" | "--old-compress" | "--new-compress" => {
+            &["--compress"]
+        }
         "--append" | "--append-verify" | "--write-devices" => &["--inplace", "--partial"],
         "--inplace" => &["--partial"],
         "--archive" => &[
@@ -174,8 +176,7 @@ fn in_class(class: &[u8], byte: u8) -> bool {
 }
 
 /// No wildcard refuses these: without them there is no transfer, or no telling how it is made.
-const VITAL: [&str; 13] = [
-    "--checksum-choice",
+const VITAL: [&str; 12] = [
     "--checksum-seed",
     "--delete-missing-args",
     "--dry-run",
@@ -216,6 +217,28 @@ mod tests {
             for name in implied_by(flag.names[0], true) {
                 row(name);
             }
+        }
+    }
+
+    /// As rsync 3.5.0 refuses them.
+    #[test]
+    fn what_is_refused_is_refused_by_every_option_that_asks_for_it() {
+        for (patterns, option, is_refused) in [
+            ("compress", "--compress-level", true),
+            ("z", "--compress-level", true),
+            ("compress", "--compress-choice", true),
+            ("compress-level", "--compress", false),
+            ("*", "--checksum-choice", true),
+            ("*choice", "--checksum-choice", true),
+            ("* !checksum-choice", "--checksum-choice", false),
+            ("*", "--checksum-seed", false),
+            ("delete", "--delete-after", true),
+            ("delete", "--remove-source-files", true),
+            ("delete-*", "--remove-source-files", false),
+        ] {
+            let refused = Refused::of_module(patterns.as_bytes());
+            let checked = refused.check(row(option), option, true);
+            assert_eq!(checked.is_err(), is_refused, "{patterns}: {option}");
         }
     }
 

@@ -82,7 +82,16 @@ fn a_module_refuses_what_stock_refuses_by_its_patterns() {
             "-e.LsfxCIvu --compress-choice=lz4",
             Some("--compress (-z)"),
         ),
-        ("compress", "-e.LsfxCIvu --compress-level=3", None),
+        (
+            "compress",
+            "-e.LsfxCIvu --compress-level=3",
+            Some("--compress (-z)"),
+        ),
+        (
+            "*",
+            "-e.LsfxCIvu --checksum-choice=md5",
+            Some("--checksum-choice"),
+        ),
         (
             "new-compress",
             "-e.LsfxCIvu --new-compress",
