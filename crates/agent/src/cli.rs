@@ -108,7 +108,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "SNI")]
     pub(crate) server_name: Option<String>,
     /// What to speak: barge's own protocol, rsync's, or rsync's where the server does not know ours
-    #[arg(long, value_name = "PROTOCOL", default_value = "native")]
+    #[arg(long, value_name = "PROTOCOL", default_value = "auto")]
     pub(crate) protocol: Language,
     /// Connections, 1 to 32, or auto: by the number of processors
     #[arg(long, value_name = "N", default_value_t = Streams::Auto)]

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use barge::over_rsync::options::{Options, ServerArgs};
+use barge::over_rsync::options::{FilesFrom, Options, ServerArgs};
 use barge::over_rsync::{
     Client, Connection, Ended, Event, Input, Item, Listener, Output, Peer, RuleList, session,
 };
@@ -147,6 +147,40 @@ fn small_tree_arrives_and_is_unchanged_the_second_time() {
         assert_same(&source, &target, &archived());
         let (ended, lines) = pull(archive(), args, &slashed(&source), &target);
         assert_eq!((ended.code, lines), (0, vec![]));
+    }
+}
+
+#[test]
+fn names_of_a_list_here_are_told_to_the_sender_as_by_rsync() {
+    let scratch = Scratch::new().unwrap();
+    let (source, target) = (scratch.join("source"), scratch.join("target"));
+    fs::create_dir_all(source.join("sub/deep")).unwrap();
+    for name in ["one", "#two", "sub/three", "sub/deep/four", "unasked"] {
+        fs::write(source.join(name), name).unwrap();
+    }
+    let list = scratch.join("list");
+    fs::write(&list, "one\r\n\n#two\n/sub/./deep/four").unwrap();
+    for (protocol, version) in [("--protocol=30", 30), ("--protocol=32", 32)] {
+        let options = Options {
+            recursive: false,
+            relative: true,
+            dirs: true,
+            protocol: Some(version),
+            files_from: Some(FilesFrom::Local(list.clone())),
+            ..archive()
+        };
+        let args = ["-logDtpRde.LsfxCIvu", "--files-from=-", "--from0", protocol];
+        let (ended, _) = pull(options, &args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{:?}", ended.failure);
+        for (name, comes) in [
+            ("one", true),
+            ("#two", true),
+            ("deep/four", true),
+            ("unasked", false),
+        ] {
+            assert_eq!(target.join(name).exists(), comes, "{name}");
+        }
+        fs::remove_dir_all(&target).unwrap();
     }
 }
 

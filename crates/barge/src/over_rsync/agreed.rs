@@ -62,6 +62,8 @@ pub struct ModuleBase {
     pub numeric_ids: bool,
     /// Targets of received links are cut down to what is below the module.
     pub sanitizes_links: bool,
+    /// A relative `--backup-dir` does not climb out of the target.
+    pub sanitizes_paths: bool,
     /// `incoming chmod`: of all that is received, whatever else decides its mode.
     pub incoming_chmod: Option<Vec<u8>>,
     /// `outgoing chmod`: of all that is sent.

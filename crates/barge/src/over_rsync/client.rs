@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use barge_rsync::options::{Options, ServerArgs};
 use barge_rsync::session::auth::{self, Digest, NoCommonDigest};
@@ -17,7 +18,7 @@ use bytes::BytesMut;
 
 use super::agreed::{self, Agreed, Base, Ended};
 use super::asked::Asked;
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Deadline};
 use super::{Connection, Event, Failure, Level, Listener};
 use crate::filter::RuleList;
 
@@ -54,6 +55,9 @@ pub struct Visit<'a> {
     pub early_input: Vec<u8>,
     /// Whether the user sees what the daemon says before the transfer.
     pub shows_text: bool,
+    /// How long the greeting of a peer may take of which it is not known whether it is a daemon; `None`
+    /// where the user says that it is one.
+    pub doubts: Option<Duration>,
     /// Asked for the user and the password when the daemon wants to know.
     pub login: &'a mut dyn FnMut() -> Result<Login, Failure>,
 }
@@ -127,12 +131,10 @@ impl Client {
         ours: ProtocolVersion,
     ) -> Result<Option<ProtocolVersion>, Failure> {
         conversation.say(&Greeting::line(ours))?;
-        let line = conversation.hear(take_line).map_err(|end| match end {
-            Failure::Closed => Failure::fatal(5, "rsync: did not see server greeting"),
-            end => end,
-        })?;
-        let greeting =
-            Greeting::parse(&line).map_err(|error| Failure::fatal(5, text(&error.to_user())))?;
+        let greeting = match visit.doubts {
+            None => greeting(conversation)?,
+            Some(patience) => greeting_in_doubt(conversation, patience)?,
+        };
         let protocol = greeting.agree(ours);
         conversation.say(&opening(&visit))?;
         loop {
@@ -197,6 +199,42 @@ impl std::fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+
+fn greeting(conversation: &mut Conversation) -> Result<Greeting, Failure> {
+    let line = conversation.hear(take_line).map_err(|end| match end {
+        Failure::Closed => Failure::fatal(5, "rsync: did not see server greeting"),
+        end => end,
+    })?;
+    Greeting::parse(&line).map_err(|error| Failure::fatal(5, text(&error.to_user())))
+}
+
+/// The greeting of a peer that may be anything: a daemon speaks first, and at once.
+fn greeting_in_doubt(
+    conversation: &mut Conversation,
+    patience: Duration,
+) -> Result<Greeting, Failure> {
+    let limit = Deadline::after(patience, || Failure::NoDaemon);
+    conversation.set_deadline(Some(limit));
+    let first = |input: &mut BytesMut| {
+        let known = input.len().min(GREETING.len());
+        match (input[..known] == GREETING[..known], known == GREETING.len()) {
+            (false, _) => Err(Failure::NoDaemon),
+            (true, true) => Ok(Some(())),
+            (true, false) => Ok(None),
+        }
+    };
+    let heard = conversation
+        .hear(first)
+        .and_then(|()| greeting(conversation));
+    conversation.set_deadline(None);
+    heard.map_err(|end| match end {
+        Failure::Closed => Failure::NoDaemon,
+        end => end,
+    })
+}
+
+/// How every daemon's first line begins.
+const GREETING: &[u8] = b"@RSYNCD: ";
 
 /// The lines that ask for what is wanted.
 fn opening(visit: &Visit<'_>) -> Vec<u8> {
@@ -300,6 +338,14 @@ mod tests {
     /// Lets a client meet a daemon that says `script` and closes. Gives how it ended, what the client
     /// said and what its user saw.
     fn meet(script: &[u8], module: Option<&str>) -> (Ended, String, Vec<String>) {
+        meet_in_doubt(script, module, None)
+    }
+
+    fn meet_in_doubt(
+        script: &[u8],
+        module: Option<&str>,
+        doubts: Option<Duration>,
+    ) -> (Ended, String, Vec<String>) {
         let (here, there) = pipe();
         let mut daemon = Conversation::new(there);
         daemon.say(script).unwrap();
@@ -327,6 +373,7 @@ mod tests {
             module: module.map(|name| name.into()),
             early_input: Vec::new(),
             shows_text: true,
+            doubts,
             login: &mut login,
         };
         let ended = client.run(here, Peer::Daemon(visit));
@@ -347,6 +394,28 @@ mod tests {
         assert_eq!(ended.code, 0);
         assert_eq!(said, format!("{GREETING}#list\n"));
         assert_eq!(lines, ["Info Welcome\n", "Info \n", "Info rw\tarea\n"]);
+    }
+
+    #[test]
+    fn who_does_not_begin_as_a_daemon_is_none_where_that_is_in_doubt() {
+        let doubts = Some(Duration::from_secs(10));
+        for script in ["HTTP/1.1 400 Bad Request\r\n", "@RSYNC", ""] {
+            let (ended, _, lines) = meet_in_doubt(script.as_bytes(), Some("rw"), doubts);
+            assert!(matches!(ended.failure, Some(Failure::NoDaemon)), "{script}");
+            assert_eq!((ended.code, lines.len()), (5, 1), "{script}");
+        }
+        let script = format!("{GREETING}@ERROR: Unknown module 'rw'\n");
+        let (ended, _, lines) = meet_in_doubt(script.as_bytes(), Some("rw"), doubts);
+        assert_eq!(ended.code, 5);
+        assert_eq!(lines, ["Error @ERROR: Unknown module 'rw'\n"]);
+    }
+
+    #[test]
+    fn silence_of_a_peer_in_doubt_ends() {
+        let (here, _there) = pipe();
+        let mut conversation = Conversation::new(here);
+        let end = greeting_in_doubt(&mut conversation, Duration::from_millis(10)).unwrap_err();
+        assert!(matches!(end, Failure::NoDaemon), "{end:?}");
     }
 
     /// The challenge and its answer were recorded between two stock peers.

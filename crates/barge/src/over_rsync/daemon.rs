@@ -490,6 +490,7 @@ impl Daemon<'_> {
             rules: settled.rules,
             numeric_ids: module.numeric_ids,
             sanitizes_links: module.sanitizes_links,
+            sanitizes_paths: module.sanitizes_paths,
             incoming_chmod: module.incoming_chmod,
             outgoing_chmod: module.outgoing_chmod,
             ignores_nonreadable: module.ignores_nonreadable,

@@ -14,6 +14,9 @@ pub enum Failure {
     /// The connection ended before the goodbye was complete.
     #[error("connection unexpectedly closed")]
     Closed,
+    /// The peer was taken for a daemon to find out whether it is one, and is none.
+    #[error("the peer speaks neither barge/1 nor the rsync protocol")]
+    NoDaemon,
     /// Another thread of this side ended the run, and knows why.
     #[error("the run is over")]
     Over,
@@ -55,6 +58,7 @@ impl Failure {
             Self::Closed | Self::Over => exit::STREAM,
             Self::Connection { .. } => exit::SOCKET,
             Self::TimedOut(_) => exit::TIMEOUT,
+            Self::NoDaemon => exit::START,
             Self::Peer(code) | Self::Fatal { code, .. } => *code,
         }
     }
@@ -75,6 +79,7 @@ pub(crate) mod exit {
     pub(crate) const SYNTAX: u8 = 1;
     pub(crate) const SELECTION: u8 = 3;
     pub(crate) const UNSUPPORTED: u8 = 4;
+    pub(crate) const START: u8 = 5;
     pub(crate) const SOCKET: u8 = 10;
     pub(crate) const FILE: u8 = 11;
     pub(crate) const STREAM: u8 = 12;

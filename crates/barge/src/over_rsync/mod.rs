@@ -25,6 +25,7 @@ mod pipe;
 mod read_ahead;
 mod receiver;
 mod run;
+mod sanitize;
 pub(crate) mod seam;
 mod sender;
 mod sending;

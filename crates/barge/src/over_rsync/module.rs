@@ -36,6 +36,8 @@ pub struct Module {
     pub munges_links: bool,
     /// Targets of received links are cut down to what is below the module, when they are not munged.
     pub sanitizes_links: bool,
+    /// Where no other root confines this process: what climbs in a path of an option climbs nowhere.
+    pub sanitizes_paths: bool,
     /// Attributes that only root may set are kept in extended ones.
     pub fake_super: bool,
     /// Errors of the list do not keep deletions from being made.
@@ -90,6 +92,7 @@ impl Module {
             numeric_ids: false,
             munges_links: false,
             sanitizes_links: false,
+            sanitizes_paths: false,
             fake_super: false,
             ignores_errors: false,
             ignores_nonreadable: false,

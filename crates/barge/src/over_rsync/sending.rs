@@ -106,6 +106,7 @@ async fn attempt_to_send(
             module: Some(module),
             early_input: Vec::new(),
             shows_text: true,
+            doubts: Some(GREETING_PATIENCE),
             login: &mut login,
         };
         client.run(connection, Peer::Daemon(visit))
@@ -213,5 +214,7 @@ fn translate(options: &Options) -> options::Options {
     all
 }
 
+/// How long a daemon's greeting may take.
+const GREETING_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(30);

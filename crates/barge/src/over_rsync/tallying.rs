@@ -63,6 +63,11 @@ impl Tallying {
     /// Why the run did not come to its end, in the peer's words where it had the last one.
     pub(crate) fn error(&self, ended: &mut Ended) -> Option<Error> {
         let failure = ended.failure.take()?;
+        if matches!(failure, super::Failure::NoDaemon) {
+            let text = "the peer is no barge, and no rsync daemon either (it did not choose barge/1, and \
+                        sent no greeting of rsync's): check host, port and the route's passthrough";
+            return Some(Error::Version(text.to_owned()));
+        }
         let (code, text) = (failure.exit_code(), failure.to_string());
         let text = match (text.is_empty(), self.state().last_words.take()) {
             (true, Some(words)) => words,

@@ -151,6 +151,7 @@ impl Run {
             module,
             early_input,
             shows_text: !self.options.no_motd && !self.options.quiet,
+            doubts: None,
             login: &mut login,
         };
         Ok(meet(client, line, Peer::Daemon(visit)))
@@ -228,10 +229,11 @@ impl Run {
             Some(_) => {}
         }
         if ended.code != 0 {
-            let role = match (&ended.failure, self.role) {
-                // In a run that comes to its end, it is the side that asks which has the last word.
-                (None, "Receiver") => "generator",
-                (_, role) => role,
+            // Who receives has become two by the time that something is asked for, and this is its end.
+            let has_asked = ended.failure.is_none() && ended.stats.files.iter().any(|&n| n > 0);
+            let role = match self.role {
+                "Receiver" if has_asked => "generator",
+                role => role,
             };
             self.output.fail(ended.code, role);
         }

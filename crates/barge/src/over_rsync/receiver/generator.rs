@@ -221,7 +221,8 @@ impl Generator {
         let options = &side.options;
         let mut tree = None;
         if let Some(named) = options.backup_dir.as_ref().filter(|_| !options.dry_run) {
-            let root = side.target().make_beside(named);
+            let named = side.kept_below(named);
+            let root = side.target().make_beside(&named);
             let path = named.as_encoded_bytes();
             let root = root.map_err(|error| texts::cannot("backup_dir", path, &error, 11))?;
             tree = Some(Tree {

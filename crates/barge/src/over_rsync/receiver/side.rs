@@ -1,5 +1,8 @@
 //! What the two threads of the receiving side share.
 
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,6 +28,7 @@ use crate::filter::RuleList;
 use crate::over_rsync::agreed::Base;
 use crate::over_rsync::asked::Asked;
 use crate::over_rsync::run::Run;
+use crate::over_rsync::sanitize::sanitized;
 use crate::over_rsync::{Event, Failure, Item, ItemSide, Level, RunStats, Seal};
 
 /// One receiving side.
@@ -266,6 +270,33 @@ impl Side {
             bytes: (0, 0),
             checksum: entry.extra().checksum.as_deref(),
         }
+    }
+
+    /// The directory of `--backup-dir`: in some modules, what it is cut down to. An absolute one begins at
+    /// the module.
+    pub(super) fn kept_below<'a>(&self, named: &'a OsStr) -> Cow<'a, OsStr> {
+        match &self.base {
+            Base::Module(module)
+                if module.sanitizes_paths && !named.as_bytes().starts_with(b"/") =>
+            {
+                OsString::from_vec(sanitized(named.as_bytes(), 0)).into()
+            }
+            _ => named.into(),
+        }
+    }
+
+    /// The target that a symbolic link gets here: in some modules, what it is cut down to.
+    pub(super) fn link_of<'a>(&self, entry: &'a FileEntry) -> Option<Cow<'a, [u8]>> {
+        let target = entry.extra().link.as_deref()?;
+        let Base::Module(module) = &self.base else {
+            return Some(target.into());
+        };
+        if !module.sanitizes_links {
+            return Some(target.into());
+        }
+        let path = entry.path.to_vec();
+        let depth = path.iter().filter(|&&byte| byte == b'/').count();
+        Some(sanitized(target, depth).into())
     }
 
     /// Tells of an entry that is listed and not dealt with.
