@@ -1,17 +1,18 @@
 //! Writes a file beside its target, sets its metadata, and renames it into place.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use barge_types::{Meta, Name};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Uid, ftruncate};
-use rustix::fs::copy_file_range;
+use rustix::fs::{FlockOperation, copy_file_range, flock};
 use rustix::io::pwritev;
 use rustix::rand::{GetRandomFlags, getrandom};
 use xxhash_rust::xxh3::xxh3_128;
@@ -70,6 +71,7 @@ impl Dir {
             }
             file => file?,
         };
+        hold(&file);
         Ok(Staged {
             file,
             fresh: true,
@@ -101,6 +103,7 @@ impl Dir {
         if stat.mode.bits() != OWN.bits() {
             fchmod(&file, OWN).map_err(Error::of("fchmod"))?;
         }
+        hold(&file);
         Ok(Some(Staged {
             file,
             fresh: false,
@@ -127,18 +130,37 @@ impl Dir {
 
     /// Creates a temporary file of a name that nobody can know beforehand, empty and of mode 0600.
     ///
-    /// Runs that write the same tree at a time never meet in one. A killed run's stays.
+    /// Runs that write the same tree at a time never meet in one. A killed run's stays, and
+    /// [`Dir::is_abandoned`] tells.
     ///
     /// # Errors
     ///
     /// `openat O_CREAT`, or `getrandom`.
     pub fn stage_unique(&self, last: &Name) -> Result<Staged, Error> {
         let name = unique_name()?;
+        let file = self.create(&name)?;
+        hold(&file);
         Ok(Staged {
-            file: self.create(&name)?,
+            file,
             fresh: true,
             temporary: Some(Temporary::of(self, name, last)),
         })
+    }
+
+    /// Whether a temporary file is nobody's any more: whoever writes one holds its lock
+    /// (`flock(2)`), and has not just made it. False where that cannot be told.
+    pub fn is_abandoned(&self, name: &Name) -> bool {
+        if !is_own_temporary(name) {
+            return false;
+        }
+        let Ok(file) = self.open_for("openat O_RDWR", name, IN_PLACE) else {
+            return false;
+        };
+        let modified = file.metadata().ok().filter(Metadata::is_file);
+        let age = modified.and_then(|file| file.modified().ok()?.elapsed().ok());
+        // A file is made before its lock is taken.
+        age.is_some_and(|age| age > FRESH)
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Opens a file that was left of `last` under a name of its own, to be written further.
@@ -549,6 +571,15 @@ fn own_name(number: u128) -> Name {
 }
 
 /// Whether we made it and nobody has given it another name.
+/// Holds the lock of a file that is being written, until it is closed. Where there are no locks,
+/// none can be missed.
+fn hold(file: &File) {
+    let _ = flock(file, FlockOperation::NonBlockingLockExclusive);
+}
+
+/// Younger files may not have their lock yet.
+const FRESH: Duration = Duration::from_secs(60);
+
 fn is_ours(stat: &Stat) -> bool {
     let owned = stat.owner.uid == Uid::effective().as_raw();
     owned && stat.kind == StatKind::File && stat.links == 1
@@ -598,8 +629,11 @@ const IN_PLACE: OFlag = OFlag::O_RDWR
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
 
     use barge_types::{Kind, RelPath};
 
@@ -774,6 +808,32 @@ mod tests {
             drop((one, other));
             assert_eq!(list(&dir), [name("file")]);
             assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"other");
+        }
+    }
+
+    #[test]
+    fn temporary_file_is_abandoned_when_nobody_holds_it_and_it_is_not_new() {
+        for (folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let stages: [fn(&Dir, &Name) -> Result<Staged, Error>; 2] =
+                [Dir::stage_unique, Dir::stage];
+            for stage in stages {
+                let staged = stage(&dir, &name("file")).unwrap();
+                let name = list(&dir).remove(0);
+                let long_ago = SystemTime::now() - 2 * FRESH;
+                staged.file.set_modified(long_ago).unwrap();
+                assert!(!dir.is_abandoned(&name), "its writer lives");
+                let path = folder.path().join(OsStr::from_bytes(name.as_bytes()));
+                drop(staged);
+                fs::write(&path, "half of").unwrap();
+                assert!(!dir.is_abandoned(&name), "it is new");
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_modified(long_ago).unwrap();
+                assert!(dir.is_abandoned(&name));
+                fs::remove_file(&path).unwrap();
+            }
+            fs::write(folder.path().join("other"), "").unwrap();
+            assert!(!dir.is_abandoned(&name("other")), "no name of ours");
         }
     }
 

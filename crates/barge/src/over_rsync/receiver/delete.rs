@@ -314,7 +314,8 @@ fn extraneous(
     for listed in place.dir.names()? {
         let name = listed?.name;
         // Temporary files of a run that is on are not this run's to take away.
-        if is_listed(&name) || (place.depth == 0 && is_own_temporary(&name)) {
+        let is_temporary = place.depth == 0 && is_own_temporary(&name);
+        if is_listed(&name) || (is_temporary && !place.dir.is_abandoned(&name)) {
             continue;
         }
         let Some(stat) = place.dir.find(&name)? else {
