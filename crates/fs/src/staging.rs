@@ -815,10 +815,11 @@ mod tests {
     fn temporary_file_is_abandoned_when_nobody_holds_it_and_it_is_not_new() {
         for (folder, root) in roots() {
             let dir = root.dir(&RelPath::root()).unwrap();
-            let stages: [fn(&Dir, &Name) -> Result<Staged, Error>; 2] =
-                [Dir::stage_unique, Dir::stage];
-            for stage in stages {
-                let staged = stage(&dir, &name("file")).unwrap();
+            for is_unique in [true, false] {
+                let staged = match is_unique {
+                    true => dir.stage_unique(&name("file")).unwrap(),
+                    false => dir.stage(&name("file")).unwrap(),
+                };
                 let name = list(&dir).remove(0);
                 let long_ago = SystemTime::now() - 2 * FRESH;
                 staged.file.set_modified(long_ago).unwrap();
