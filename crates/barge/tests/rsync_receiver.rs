@@ -413,3 +413,35 @@ fn long_attributes_come_over_whatever_has_them() {
         assert_eq!((ended.code, lines), (0, vec![]));
     }
 }
+
+#[test]
+fn link_that_only_leads_on_is_followed_within_the_target_and_never_out_of_it() {
+    for args in [INCREMENTAL, AT_ONCE] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        let outside = scratch.dir("outside").unwrap();
+        fs::create_dir(target.join("beside")).unwrap();
+        for (name, leads_to) in [("within", "beside"), ("out", "../outside")] {
+            symlink(leads_to, target.join(name)).unwrap();
+            fs::create_dir(source.join(name)).unwrap();
+            fs::write(source.join(name).join("new"), name).unwrap();
+            let options = Options {
+                relative: true,
+                implied_dirs: false,
+                ..archive()
+            };
+            let args = [args, &["-R", "--no-implied-dirs"]].concat();
+            let named = format!("{}/./{name}/new", source.display());
+            let (ended, heard) = pull(options, &args, &named, &target);
+            let code = if name == "out" { 23 } else { 0 };
+            assert_eq!(ended.code, code, "{name} {heard:?} {:?}", ended.failure);
+            assert!(target.join(name).is_symlink(), "{name}");
+        }
+        let new = fs::read_to_string(target.join("beside/new")).unwrap();
+        assert_eq!(new, "within");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+}

@@ -33,6 +33,7 @@ use super::side::{Side, Told, Verdict};
 use super::sweep::Found;
 use super::texts::{self, Who};
 use super::walk::{Here, Step, holding};
+use crate::over_rsync::failure::exit;
 use crate::over_rsync::{Failure, Level};
 
 /// The generator's part.
@@ -206,14 +207,31 @@ impl Generator {
                 }
             },
         )?;
-        if side.options.keep_dirlinks {
+        // A link that leads on to what was named is left alone, and followed.
+        let keeps_links = side.options.relative && !side.options.implied_dirs;
+        if side.options.keep_dirlinks || keeps_links {
             target.root = target.root.map(Root::with_links);
         }
         // Nobody else sets it.
         let _ = side.target.set(target);
         side.check_named()?;
-        self.prepare_backups()?;
-        Ok(())
+        self.find_temp_dir()?;
+        self.prepare_backups()
+    }
+
+    /// Without its place for temporary files nothing can come.
+    fn find_temp_dir(&self) -> Result<(), Failure> {
+        let Some(Err(error)) = self.side.temp_dir() else {
+            return Ok(());
+        };
+        let named = self.side.options.temp_dir.as_ref();
+        let named = named.map_or(&b""[..], |named| named.as_encoded_bytes());
+        let what = match error.is_not_found() {
+            true => "does not exist",
+            false => "is not a directory",
+        };
+        let text = format!("The temp-dir {what}: {}", texts::printable(named));
+        Err(Failure::fatal(exit::SYNTAX, text))
     }
 
     fn prepare_backups(&mut self) -> Result<(), Failure> {

@@ -39,13 +39,31 @@ impl Generator {
             }
             return Ok(Step::Nothing);
         }
-        let munged: &[u8] = if self.side.options.munge_links {
-            MUNGED
-        } else {
-            b""
-        };
-        let target = [munged, &target].concat().into();
-        self.other(at, name, stat, &Kind::Symlink { target })
+        match self.kind_of(at) {
+            Some(kind) => self.other(at, name, stat, &kind),
+            None => self.skip_non_regular(at),
+        }
+    }
+
+    /// What a link or a special file is to be here; `None` for what is neither.
+    pub(super) fn kind_of(&self, at: &At<'_>) -> Option<Kind> {
+        let extra = at.entry.extra();
+        match (decide::kind(at.entry)?, extra.device) {
+            (StatKind::Symlink, _) => {
+                let munged = match self.side.options.munge_links {
+                    true => MUNGED,
+                    false => b"",
+                };
+                let link = self.side.link_of(at.entry)?;
+                let target = [munged, &link].concat().into();
+                Some(Kind::Symlink { target })
+            }
+            (StatKind::CharDevice, Some(device)) => Some(Kind::CharDevice(device)),
+            (StatKind::BlockDevice, Some(device)) => Some(Kind::BlockDevice(device)),
+            (StatKind::Fifo, _) => Some(Kind::Fifo),
+            (StatKind::Socket, _) => Some(Kind::Socket),
+            _ => None,
+        }
     }
 
     pub(super) fn node(
@@ -60,14 +78,7 @@ impl Generator {
             true => options.devices && self.side.attributes.rules.privileged,
             false => options.specials,
         };
-        let kind = match (decide::kind(at.entry), at.entry.extra().device) {
-            (Some(StatKind::CharDevice), Some(device)) => Some(Kind::CharDevice(device)),
-            (Some(StatKind::BlockDevice), Some(device)) => Some(Kind::BlockDevice(device)),
-            (Some(StatKind::Fifo), _) => Some(Kind::Fifo),
-            (Some(StatKind::Socket), _) => Some(Kind::Socket),
-            _ => None,
-        };
-        match kind.filter(|_| wanted) {
+        match self.kind_of(at).filter(|_| wanted) {
             Some(kind) => self.other(at, name, stat, &kind),
             None => self.skip_non_regular(at),
         }
@@ -136,7 +147,7 @@ impl Generator {
         self.make(at, name, kind, None, flags, &resolved)
     }
 
-    fn is_there(&self, name: &Name, stat: &Stat, kind: &Kind) -> bool {
+    pub(super) fn is_there(&self, name: &Name, stat: &Stat, kind: &Kind) -> bool {
         match kind {
             Kind::Symlink { target } => {
                 let there = self.dir().and_then(|dir| dir.read_link(name).ok());

@@ -147,35 +147,34 @@ impl Generator {
         if self.side.options.info.skip < 2 {
             return self.tell_skip(&[&name, b" exists"]);
         }
-        let rules = &self.side.attributes.rules;
-        let how: &[u8] = match stat {
-            Some(stat) if decide::kind(at.entry) != Some(stat.kind) => b"type change",
-            Some(stat) if !self.looks_same(at, stat) => b"file change",
-            Some(stat) => {
-                let want = self.side.attributes.want(at.entry, Some(stat));
-                let none = ItemFlags::default();
-                match rules.differences(at.entry, &want, stat, none, false) == none {
-                    true => b"uptodate",
-                    false => b"attr change",
-                }
-            }
-            None => b"type change",
-        };
+        let how = self.how_it_differs(at, stat);
         self.tell_skip(&[&name, b" exists (", how, b")"]);
     }
 
-    /// Whether an entry's like is there, without a look at the content of files.
-    fn looks_same(&self, at: &At<'_>, stat: &Stat) -> bool {
-        let extra = at.entry.extra();
-        match stat.kind {
-            StatKind::File => self.side.attributes.rules.looks_same(at.entry, stat),
-            StatKind::Symlink => {
-                let name = self.side.name_of(at.entry).ok();
-                let there = name.and_then(|name| self.dir()?.read_link(&name).ok());
-                there.as_deref() == extra.link.as_deref()
-            }
-            StatKind::CharDevice | StatKind::BlockDevice => Some(stat.rdev) == extra.device,
-            _ => true,
+    fn how_it_differs(&self, at: &At<'_>, stat: Option<&Stat>) -> &'static [u8] {
+        let Some(stat) = stat.filter(|stat| decide::kind(at.entry) == Some(stat.kind)) else {
+            return b"type change";
+        };
+        let (Ok(name), Some(dir)) = (self.side.name_of(at.entry), self.dir()) else {
+            return b"type change";
+        };
+        let same = match self.kind_of(at) {
+            Some(kind) => self.is_there(&name, stat, &kind),
+            None => self.is_same_content(at, dir, &name, stat),
+        };
+        let rules = &self.side.attributes.rules;
+        match same {
+            false if rules.checksum => return b"sum change",
+            false => return b"file change",
+            true => {}
+        }
+        let Some(found) = self.look(at, &name, *stat) else {
+            return b"attr change";
+        };
+        let none = ItemFlags::default();
+        match self.differences(at, &found, none).0 == none {
+            true => b"uptodate",
+            false => b"attr change",
         }
     }
 
