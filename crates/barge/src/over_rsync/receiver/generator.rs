@@ -67,6 +67,8 @@ pub(super) struct Generator {
     pub(super) deleter: Deleter,
     /// What is to be deleted at the end.
     pub(super) found: Vec<Found>,
+    /// The directories, not done yet, in which that is.
+    pub(super) swept_late: HashSet<Vec<u8>>,
     pub(super) scopes: Option<Scopes>,
     /// It was told that nothing is deleted.
     pub(super) told_no_deletion: bool,
@@ -145,6 +147,7 @@ impl Generator {
             links: HardLinks::default(),
             deleter,
             found: Vec::new(),
+            swept_late: HashSet::new(),
             scopes: None,
             told_no_deletion: false,
             file_system: None,
@@ -679,8 +682,7 @@ impl Generator {
             true => {
                 if let Some(parent) = list.parent() {
                     self.finish_dir(parent);
-                    let path = parent.path.to_vec();
-                    if self.found.last().is_some_and(|found| found.path == path) {
+                    if self.swept_late.remove(&parent.path.to_vec()) {
                         self.late.push(Arc::clone(parent));
                     }
                 }

@@ -104,6 +104,7 @@ impl Generator {
             return Ok(());
         }
         if later {
+            self.swept_late.insert(path.clone());
             self.found.push(Found { path, entries });
             return Ok(());
         }
