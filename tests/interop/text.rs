@@ -48,6 +48,8 @@ static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
         ),
         // The place in a source file, and a version.
         (r"at \S+\(\d+\) \[(\w+)=[\d.]+\]", b"at # [$1=#]"),
+        // The program's name in the commands that the cases give.
+        (r#""(?:/\S*/)?barge rsync "#, b"\"rsync "),
         // Time and process in front of a log's line.
         (r"(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\d+\] ", b"# [#] "),
         // Also decided by frames.

@@ -101,7 +101,12 @@ impl Client {
                 let Some(protocol) = accepted else {
                     return Ok(None);
                 };
-                conversation.say(&args::encode(&bytes_of(&self.server_args.first)))?;
+                let args = &self.server_args.first;
+                if self.options.verbose > 1 {
+                    let line = [&b"sending daemon args: "[..], &words(args)].concat();
+                    self.show(Level::Info, &line);
+                }
+                conversation.say(&args::encode(&bytes_of(args)))?;
                 self.say_secluded(conversation)?;
                 protocol
             }
@@ -290,6 +295,22 @@ pub(super) fn set_up(
             conversation.wait()?;
         }
     }
+}
+
+/// A command's words as rsync shows them: in quotes where another byte than those of a plain name is
+/// in one, with their number behind.
+pub fn words(args: &[OsString]) -> Vec<u8> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+=,@_-./".contains(byte);
+    let mut shown = Vec::new();
+    for arg in args.iter().map(|arg| arg.as_bytes()) {
+        match arg.iter().all(is_plain) && !arg.is_empty() {
+            true => shown.extend_from_slice(arg),
+            false => shown.extend([b"\"", arg, b"\""].concat()),
+        }
+        shown.push(b' ');
+    }
+    shown.extend(format!(" ({} args)", args.len()).into_bytes());
+    shown
 }
 
 fn bytes_of(args: &[OsString]) -> Vec<&[u8]> {

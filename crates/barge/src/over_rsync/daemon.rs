@@ -455,7 +455,9 @@ impl Daemon<'_> {
         }
         let role = if options.sender { "sender" } else { "Receiver" };
         let (what, version) = (describe_exit(code), env!("CARGO_PKG_VERSION"));
-        let last = format!("rsync error: {what} (code {code}) at daemon.rs [{role}={version}]");
+        let line = line!();
+        let last =
+            format!("rsync error: {what} (code {code}) at daemon.rs({line}) [{role}={version}]");
         for line in why.lines().chain([&*last]) {
             self.gate.log(line);
             words.extend(frame(Tag::Error, format!("{line}\n").as_bytes()));

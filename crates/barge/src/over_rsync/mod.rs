@@ -37,7 +37,7 @@ mod wild;
 
 pub use agreed::{Ended, ModuleBase, Seal};
 pub use barge_rsync::{options, session};
-pub use client::{Client, Login, Peer, Visit};
+pub use client::{Client, Login, Peer, Visit, words};
 pub use connection::{Connection, Input, Output};
 pub use daemon::{Daemon, Gate, Settled};
 pub use event::{Event, Item, ItemSide, Level, Listener, Position, RunStats};

@@ -183,8 +183,9 @@ impl Run {
             let code = failure.exit_code();
             let role = if self.sender { "Sender" } else { "Receiver" };
             let text = format!(
-                "rsync error: {} (code {code}) at barge [{role}={VERSION}]\n",
-                describe_exit(code)
+                "rsync error: {} (code {code}) at run.rs({}) [{role}={VERSION}]\n",
+                describe_exit(code),
+                line!(),
             );
             self.say(Level::Error, text);
         }

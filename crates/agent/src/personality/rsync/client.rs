@@ -117,7 +117,7 @@ impl Run {
         let args = server_args(&self.options, &remote.paths, Transport::Shell);
         let client = self.client(paths, args)?;
         let shell = self.shell(&remote.host, client.server_args.first.clone(), None);
-        let line = shell.start()?;
+        let line = shell.start(&self.teller())?;
         Ok(meet(client, line, Peer::Server))
     }
 
@@ -136,11 +136,11 @@ impl Run {
             Some(_) => {
                 let args = ["--server", "--daemon", "."].map(Into::into).to_vec();
                 let shell = self.shell(&remote.host, args, Some(port.unwrap_or(0)));
-                shell.start()?
+                shell.start(&self.teller())?
             }
             None => {
                 let port = port.unwrap_or(DEFAULT_PORT);
-                transport::to_daemon(&remote.host, port, &self.options, self.role)?
+                transport::to_daemon(&remote.host, port, &self.options, self.role, &self.teller())?
             }
         };
         let mut login = || {
@@ -208,6 +208,17 @@ impl Run {
         Ok(input)
     }
 
+    /// Shows how a connection is made to who wants to know much.
+    fn teller(&self) -> impl Fn(&[u8]) {
+        |line| {
+            if self.options.verbose > 1 {
+                let text = &[line, b"\n"].concat();
+                let level = Level::Info;
+                self.output.event(Event::Line { level, text });
+            }
+        }
+    }
+
     fn explain(&self, failed: &Failed) {
         if !failed.text.is_empty() {
             let text = format!("{}\n", failed.text);
@@ -228,7 +239,9 @@ impl Run {
             // The output has heard of it.
             Some(_) => {}
         }
-        if ended.code != 0 {
+        // A server that announces its failure has told of it, too.
+        let is_told = matches!(ended.failure, Some(Failure::Peer(_)));
+        if ended.code != 0 && !is_told {
             // Who receives has become two by the time that something is asked for, and this is its end.
             let has_asked = ended.failure.is_none() && ended.stats.files.iter().any(|&n| n > 0);
             let role = match self.role {

@@ -11,8 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use barge::over_rsync::Connection;
 use barge::over_rsync::options::Options;
+use barge::over_rsync::{self, Connection};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -58,6 +58,8 @@ fn exit_code(status: ExitStatus) -> u8 {
 /// Connects to a daemon, by what the environment says instead of TCP if it says so. `role` is what this
 /// side is, for messages.
 ///
+/// `tell` hears what is done, without a newline.
+///
 /// # Errors
 ///
 /// Exit codes 10 and 35, in the words of rsync.
@@ -66,10 +68,20 @@ pub(super) fn to_daemon(
     port: u16,
     options: &Options,
     role: &str,
+    tell: &dyn Fn(&[u8]),
 ) -> Result<Line, Failed> {
+    let name = host.name.as_bytes();
+    let place = [
+        b"tcp connection to ",
+        name,
+        format!(" port {port}").as_bytes(),
+    ]
+    .concat();
     if let Some(command) = std::env::var_os("RSYNC_CONNECT_PROG") {
-        return by_program(&command, &host.name);
+        tell(&[b"Using RSYNC_CONNECT_PROG instead of opening ", &place[..]].concat());
+        return by_program(&command, &host.name, tell);
     }
+    tell(&[b"opening ", &place[..]].concat());
     let deadline = match options.contimeout {
         0 => None,
         seconds => Some(Instant::now() + Duration::from_secs(seconds.into())),
@@ -294,20 +306,22 @@ fn read_line(mut tcp: &TcpStream) -> Result<Vec<u8>, Failed> {
 const MAX_PROXY_LINE: usize = 1023;
 
 /// Runs a command of the user's, whose standard streams are the connection.
-fn by_program(command: &OsStr, host: &OsStr) -> Result<Line, Failed> {
+fn by_program(command: &OsStr, host: &OsStr, tell: &dyn Fn(&[u8])) -> Result<Line, Failed> {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:%@[]".contains(&byte);
     if !host.as_bytes().iter().copied().all(is_safe) {
         return Err(Failed::socket(
             "unsafe host characters for RSYNC_CONNECT_PROG",
         ));
     }
+    let command = with_host(command, host);
+    tell(&[b"Running socket program: \"", command.as_bytes(), b"\""].concat());
     let shell = std::env::var_os("RSYNC_SHELL").unwrap_or_else(|| "/bin/sh".into());
     let start = || {
         let (here, there) = UnixStream::pair()?;
         let (input, output): (OwnedFd, OwnedFd) = (there.try_clone()?.into(), there.into());
         let child = Command::new(shell)
             .arg("-c")
-            .arg(with_host(command, host))
+            .arg(&command)
             .stdin(input)
             .stdout(output)
             .spawn()?;
@@ -356,13 +370,20 @@ pub(super) struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// Starts it.
+    /// Starts it. `tell` hears the command.
     ///
     /// # Errors
     ///
     /// Exit code 14 when it cannot be run.
-    pub(super) fn start(self) -> Result<Line, Failed> {
+    pub(super) fn start(self, tell: &dyn Fn(&[u8])) -> Result<Line, Failed> {
         let words = self.words()?;
+        tell(
+            &[
+                b"opening connection using: ",
+                &over_rsync::words(&words)[..],
+            ]
+            .concat(),
+        );
         let failed = |error: &io::Error| {
             let (program, role) = (words[0].to_string_lossy(), self.role);
             Failed::call(
@@ -535,7 +556,7 @@ mod tests {
         let with = |command: &str| with_host(OsStr::new(command), OsStr::new("h")).into_string();
         assert_eq!(with("nc %H 873").unwrap(), "nc 'h' 873");
         assert_eq!(with("a%%H %x %").unwrap(), "a%H %x %");
-        assert!(by_program(OsStr::new("true"), OsStr::new("a;b")).is_err());
+        assert!(by_program(OsStr::new("true"), OsStr::new("a;b"), &|_| ()).is_err());
     }
 
     #[test]

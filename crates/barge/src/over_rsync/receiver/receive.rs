@@ -54,7 +54,17 @@ impl Receiving {
     /// Takes everything, to the end of the sender's stream.
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         loop {
-            match self.next()? {
+            let before = self.machine.consumed();
+            let came = self.next()?;
+            if matches!(came, Came::List(_) | Came::ListsEnd) {
+                let len = self.machine.consumed() - before;
+                self.side.tally.with(|stats| {
+                    // rsync counts the header of the first frame among them.
+                    let header = if stats.list_bytes == 0 { 4 } else { 0 };
+                    stats.list_bytes += header + len;
+                });
+            }
+            match came {
                 Came::List(list) => {
                     self.asked_for(&list)?;
                     self.side.run.trouble(list.errors);

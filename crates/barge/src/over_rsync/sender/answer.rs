@@ -295,7 +295,6 @@ impl Answers {
     }
 
     fn send_encoded(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.books.stats.list_bytes += bytes.len() as u64;
         for piece in bytes.chunks(ENCODED_PIECE) {
             self.run.outgoing.data(|out| out.extend_from_slice(piece))?;
         }
