@@ -45,7 +45,7 @@ test: setup ## every gate: format, lints, docs, all tests, one tiny run of the b
 
 interop: setup ## rsync beside the installed rsync in every role, protocol and option group
 	cargo build
-	INTEROP=all cargo test -p barge-tests --test interop
+	INTEROP_SUBJECT=barge INTEROP=all cargo test -p barge-tests --test interop
 
 image: PACKAGES += bash-static ca-certificates jq podman
 image: setup ## the transfer image, by podman: localhost/barge-transfer [TAG=…]

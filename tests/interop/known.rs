@@ -11,8 +11,11 @@ pub(crate) struct Known(BTreeMap<String, String>);
 
 impl Known {
     /// Reads `expect/known.txt`: lines of `NAME: REASON`; empty ones and those that begin with `#`
-    /// say nothing.
+    /// say nothing. Two stock rsyncs differ in nothing.
     pub(crate) fn read() -> Self {
+        if std::env::var_os("INTEROP_SUBJECT").is_none() {
+            return Self(BTreeMap::new());
+        }
         let text = fs::read_to_string(here().join("expect/known.txt")).unwrap();
         let lines = text
             .lines()
