@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barge_fs::Root;
-use barge_rsync::ProtocolVersion;
 use barge_rsync::options::{Options, Policy, Refusal, parse_connection};
 use barge_rsync::session::args::{ArgsReader, paths_in_module};
 use barge_rsync::session::auth::{self, Digest};
 use barge_rsync::session::greeting::{Greeting, Reply, Request, list_line, take_line};
 use barge_rsync::session::{Preferences, Setup};
 use barge_rsync::wire::mux::{FrameHeader, Tag};
+use barge_rsync::{Chmod, ProtocolVersion};
 use bytes::{Buf, BytesMut};
 
 use super::agreed::{Base, Ended, ModuleBase, Seal};
@@ -258,6 +258,8 @@ impl Daemon<'_> {
             return refuse_because(conversation, &unknown);
         };
         if self.gate.admits(module) {
+            let line = format!("rsync allowed access on module {name} from {visitor}");
+            self.gate.log(&line);
             return Ok(module.clone());
         }
         self.gate
@@ -303,7 +305,11 @@ impl Daemon<'_> {
             .map_err(|error| Failure::fatal(14, error))?;
         let challenge = auth::challenge(digest, random);
         conversation.say(&Reply::Authenticate(challenge.clone().into()).line())?;
-        let line = conversation.hear(take_line)?;
+        let line = match conversation.hear(take_line) {
+            // Who leaves instead of answering has failed like who answers nonsense.
+            Err(Failure::Closed) => Vec::new(),
+            line => line?,
+        };
         let outcome = self.check(&mut module, digest, challenge.as_bytes(), &line);
         match outcome {
             Ok(user) => Ok((module, user)),
@@ -385,6 +391,7 @@ impl Daemon<'_> {
         };
         options.server = true;
         self.log_request(guest, &options);
+        self.log_chmod(module, &options);
         module.restrict(&mut options);
         let preferences = self.preferences.clone();
         let setup = answer_set_up(conversation, &options, guest.protocol, preferences);
@@ -437,6 +444,19 @@ impl Daemon<'_> {
         };
         self.gate
             .log(&format!("rsync {direction} {paths} from {visitor}"));
+    }
+
+    /// A `chmod` of the module that is none changes nothing.
+    fn log_chmod(&mut self, module: &Module, options: &Options) {
+        let (direction, modes) = match options.sender {
+            true => ("outgoing", &module.outgoing_chmod),
+            false => ("incoming", &module.incoming_chmod),
+        };
+        if let Some(modes) = modes.as_ref().filter(|modes| !Chmod::default().add(modes)) {
+            let modes = text(modes);
+            let line = format!("Invalid \"{direction} chmod\" directive: {modes}");
+            self.gate.log(&line);
+        }
     }
 
     /// Says in messages why the options are refused, and waits until the client has heard it.
@@ -511,12 +531,15 @@ impl std::fmt::Debug for Daemon<'_> {
 
 /// What the module does not let anybody do, whatever options are taken.
 fn forbidden(module: &Module, options: &Options) -> Option<(u8, String)> {
-    let writes = !options.sender || options.remove_source_files;
-    if module.read_only && writes {
+    if module.read_only && !options.sender {
         return Some((1, "ERROR: module is read only".to_owned()));
     }
     if module.write_only && options.sender {
         return Some((1, "ERROR: module is write only".to_owned()));
+    }
+    if module.read_only && options.remove_source_files {
+        let why = "ERROR: --remove-source-files cannot be used with a read-only module";
+        return Some((1, why.to_owned()));
     }
     None
 }

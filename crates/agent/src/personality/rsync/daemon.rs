@@ -6,7 +6,7 @@
 //! Source: rsync(1), «DAEMON OPTIONS», rsyncd.conf(5), and rsync 3.5.0 as it behaves.
 
 use std::ffi::OsString;
-use std::fs::{File, FileType};
+use std::fs::{File, FileType, TryLockError};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use barge::over_rsync::options::DaemonOptions;
-use barge::over_rsync::{Connection, Daemon};
+use barge::over_rsync::{Connection, Daemon, RunStats};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -150,7 +150,7 @@ fn serve(options: &DaemonOptions, connection: Connection, visitor: Visitor) -> R
     };
     let ended = daemon.serve(connection);
     if let (Some(log), None) = (door.run_log(), &ended.failure) {
-        log.finish(&ended.stats);
+        log.finish_as_server(&ended.stats, ended.code);
     }
     Ok(match interrupt::caught() {
         true => interrupt::EXIT,
@@ -241,7 +241,7 @@ fn detach(args: &[OsString]) -> Result<u8, Failed> {
     }
 }
 
-/// Listens until a signal comes.
+/// Listens until a signal comes; SIGTERM is a good end.
 fn listen(options: &DaemonOptions, args: &[OsString]) -> Result<u8, Failed> {
     if std::env::var_os(DETACHED).is_some() {
         // It has a session already when whoever started it gave it one.
@@ -263,7 +263,10 @@ fn listen(options: &DaemonOptions, args: &[OsString]) -> Result<u8, Failed> {
         .global
         .text("pid file")
         .map(|path| PidFile::create(Path::new(&path)));
-    let _pid_file = pid_file.transpose()?;
+    let _pid_file = pid_file.transpose().inspect_err(|failed| {
+        say(&failed.text);
+        say(super::ending::line(failed.code, "Receiver").trim_end());
+    })?;
     let address = options
         .address
         .clone()
@@ -294,6 +297,12 @@ fn listen(options: &DaemonOptions, args: &[OsString]) -> Result<u8, Failed> {
         "rsyncd version {version} starting, listening on port {port}"
     ));
     accept(&listeners, args, &say);
+    if interrupt::terminated() {
+        if let Some(log) = &log {
+            log.finish(&RunStats::default());
+        }
+        return Ok(0);
+    }
     say(super::ending::line(interrupt::EXIT, "Receiver").trim_end());
     Ok(interrupt::EXIT)
 }
@@ -420,7 +429,14 @@ impl PidFile {
             .truncate(false)
             .open(path)
             .map_err(|error| failed(&error))?;
-        file.try_lock().map_err(|error| failed(&error.into()))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::Error(error) => failed(&error),
+            TryLockError::WouldBlock => {
+                let path = path.display();
+                let why = "Resource temporarily unavailable";
+                Failed::new(11, format!("failed to lock pid file {path}: {why}"))
+            }
+        })?;
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|error| failed(&error))?;

@@ -134,7 +134,7 @@ impl Door {
 
     fn no_place(&mut self, call: &str, path: &str, errno: nix::errno::Errno) -> String {
         self.log(&format!(
-            "{call} {path:?} failed: {}",
+            "rsync: [Receiver] {call} {path} failed: {}",
             reason(&errno.into())
         ));
         format!("{call} failed")
@@ -241,7 +241,13 @@ impl Gate for Door {
         let section = self.section(module);
         let path = section.text("secrets file").ok_or("no secrets file")?;
         let strict = section.is_on("strict modes", true);
-        let text = secrets(Path::new(&path), strict)?;
+        let text = secrets(Path::new(&path), strict).map_err(|why| match why {
+            NoSecrets::Missing => "no secrets file",
+            NoSecrets::Unfit(why) => {
+                self.log(&why);
+                "ignoring secrets file"
+            }
+        })?;
         let found = passwords_in(&text, user, group);
         match found.is_empty() {
             true => Err("missing secret for user".to_owned()),
@@ -256,6 +262,11 @@ impl Gate for Door {
         let path = path.ok_or("no path setting.")?;
         let identity = Identity::of(&section, |parameter| {
             self.text(&section, parameter, &name, user)
+        });
+        let identity = identity.inspect_err(|why| {
+            if let Some(what) = why.strip_prefix("invalid ") {
+                self.log(&format!("Invalid {what}"));
+            }
         })?;
         let rules = self.rules(&section, &name, user).map_err(|why| {
             self.log(&why);
@@ -300,7 +311,7 @@ impl Gate for Door {
         let section = self.config.module(module).cloned().unwrap_or_default();
         let format = match &self.log_format {
             Some(format) => Some(format.clone()),
-            None if section.is_on("transfer logging", false) => Some(
+            None if section.is_on("transfer logging", false) && !options.dry_run => Some(
                 section
                     .text_with("log format", |_| None)
                     .unwrap_or_else(|| DEFAULT_FORMAT.to_owned())
@@ -458,22 +469,28 @@ fn groups_of(user: &User) -> Option<Vec<Gid>> {
     getgrouplist(&name, user.gid).ok()
 }
 
+/// Why there are no secrets.
+#[derive(Debug)]
+enum NoSecrets {
+    Missing,
+    /// For the log.
+    Unfit(String),
+}
+
 /// A secrets file, whose modes keep it secret.
-fn secrets(path: &Path, strict: bool) -> Result<Vec<u8>, String> {
-    let mut file = File::open(path).map_err(|_| "no secrets file".to_owned())?;
-    let meta = file.metadata().map_err(|error| reason(&error))?;
+fn secrets(path: &Path, strict: bool) -> Result<Vec<u8>, NoSecrets> {
+    let unfit = |why: &str| Err(NoSecrets::Unfit(why.to_owned()));
+    let failed = |error: io::Error| NoSecrets::Unfit(reason(&error));
+    let mut file = File::open(path).map_err(|_| NoSecrets::Missing)?;
+    let meta = file.metadata().map_err(failed)?;
     if strict && meta.mode() & 0o006 != 0 {
-        return Err(
-            "secrets file must not be other-accessible (see strict modes option)".to_owned(),
-        );
+        return unfit("secrets file must not be other-accessible (see strict modes option)");
     }
     if strict && geteuid().is_root() && meta.uid() != 0 {
-        let why =
-            "secrets file must be owned by root when running as root (see strict modes option)";
-        return Err(why.to_owned());
+        return unfit("secrets file must be owned by root when running as root (see strict modes)");
     }
     let mut text = Vec::new();
-    io::Read::read_to_end(&mut file, &mut text).map_err(|error| reason(&error))?;
+    io::Read::read_to_end(&mut file, &mut text).map_err(failed)?;
     Ok(text)
 }
 

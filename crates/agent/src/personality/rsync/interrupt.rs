@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 pub(super) const EXIT: u8 = 20;
 
 static CAUGHT: AtomicBool = AtomicBool::new(false);
+static TERMINATED: AtomicBool = AtomicBool::new(false);
 
 /// Closed at its other end when a signal has come.
 static BELL: OnceLock<OwnedFd> = OnceLock::new();
@@ -29,7 +30,8 @@ pub(super) fn catch() -> io::Result<()> {
         return Ok(());
     }
     std::thread::Builder::new().spawn(move || {
-        if signals.wait().is_ok() {
+        if let Ok(signal) = signals.wait() {
+            TERMINATED.store(signal == Signal::SIGTERM, Ordering::Release);
             CAUGHT.store(true, Ordering::Release);
             drop(rope);
         }
@@ -39,6 +41,11 @@ pub(super) fn catch() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Whether a signal has come, and it was SIGTERM: to a daemon that listens that is no failure.
+pub(super) fn terminated() -> bool {
+    TERMINATED.load(Ordering::Acquire)
 }
 
 /// Whether a signal has come.

@@ -34,17 +34,20 @@ pub(super) fn login(user: Option<&OsStr>, file: Option<&Path>) -> Result<Login, 
     })
 }
 
-/// The first line of a file that only its owner and group can read; `-` is the standard input.
+/// The first line that is not empty of a file that only its owner and group can read; `-` is the standard input.
 fn from_file(path: &Path) -> Result<Vec<u8>, Failed> {
     let line = if path == Path::new("-") {
-        first_line(io::stdin().lock())
+        first_filled_line(io::stdin().lock())
     } else {
         let file = File::open(path).map_err(|error| {
-            let what = format!("rsync: could not open password file {}", path.display());
+            let what = format!(
+                "rsync: [Receiver] could not open password file {}",
+                path.display()
+            );
             Failed::call(1, what, &error)
         })?;
         check(&file)?;
-        first_line(BufReader::new(file))
+        first_filled_line(BufReader::new(file))
     };
     match line {
         Ok(password) if !password.is_empty() => Ok(password),
@@ -75,6 +78,18 @@ fn check(file: &File) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The first line that is not empty; empty if there is none.
+fn first_filled_line(from: impl BufRead) -> io::Result<Vec<u8>> {
+    let mut from = from.take(MAX_PASSWORD_FILE);
+    while !from.fill_buf()?.is_empty() {
+        let line = first_line(&mut from)?;
+        if !line.is_empty() {
+            return Ok(line);
+        }
+    }
+    Ok(Vec::new())
+}
+
 fn first_line(mut from: impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     from.read_until(b'\n', &mut line)?;
@@ -83,6 +98,9 @@ fn first_line(mut from: impl BufRead) -> io::Result<Vec<u8>> {
     }
     Ok(line)
 }
+
+/// Bytes of a password file that are looked at.
+const MAX_PASSWORD_FILE: u64 = 64 * 1024;
 
 /// Asks on the terminal, without an echo.
 fn ask() -> io::Result<Vec<u8>> {
@@ -115,6 +133,7 @@ mod tests {
         };
         assert_eq!(read(0o600, "s3cret\r\nmore\n"), Ok(b"s3cret".to_vec()));
         assert_eq!(read(0o640, "s3cret"), Ok(b"s3cret".to_vec()));
+        assert_eq!(read(0o600, "\n\ns3cret"), Ok(b"s3cret".to_vec()));
         let open = "ERROR: password file must not be other-accessible";
         assert_eq!(read(0o644, "s3cret"), Err((1, open.to_owned())));
         assert_eq!(read(0o602, "s3cret"), Err((1, open.to_owned())));
@@ -126,7 +145,7 @@ mod tests {
         let missing = from_file(Path::new("nope")).unwrap_err();
         assert_eq!(
             missing.text,
-            "rsync: could not open password file nope: No such file or directory (2)"
+            "rsync: [Receiver] could not open password file nope: No such file or directory (2)"
         );
     }
 }

@@ -270,7 +270,8 @@ impl Reading<'_> {
             return self.section(section);
         }
         let Some((name, value)) = line.split_once('=') else {
-            let text = format!("Ignoring badly formed line in config file: {line}");
+            let text =
+                format!("params.c:Parameter() - Ignoring badly formed line in config file: {line}");
             self.config.warnings.push(text);
             return Ok(());
         };
@@ -489,7 +490,7 @@ mod tests {
                 "IGNORING unknown parameter \"foo bar\"",
                 "Global parameter port found in module section!",
                 "Badly formed boolean in configuration file: \"on\".",
-                "Ignoring badly formed line in config file: path",
+                "params.c:Parameter() - Ignoring badly formed line in config file: path",
             ]
         );
         let module = config.module("m").unwrap();

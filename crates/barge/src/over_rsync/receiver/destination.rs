@@ -216,7 +216,9 @@ impl Place {
     fn refuse_hidden(&self, base: &Base, shape: Shape) -> Result<(), Failure> {
         let is_dir =
             self.wants_dir || shape.many || self.kind_of(&self.path) == Some(StatKind::Directory);
-        if self.path == b"." || !hides(base, &self.path, is_dir) {
+        // As with rsync a directory must not be hidden by what is for files either.
+        let is_hidden = hides(base, &self.path, false) || is_dir && hides(base, &self.path, true);
+        if self.path == b"." || !is_hidden {
             return Ok(());
         }
         let (said, slash) = (

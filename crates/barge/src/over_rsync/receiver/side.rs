@@ -196,10 +196,15 @@ impl Side {
 
     /// A path in quotes, with the module it is in.
     pub(super) fn in_place(&self, path: &[u8]) -> Vec<u8> {
+        let Base::Module(module) = &self.base else {
+            return texts::quoted(path);
+        };
+        let path = match path.strip_prefix(b"/").unwrap_or(path) {
+            b"" => b".",
+            path => path,
+        };
         let mut quoted = texts::quoted(path);
-        if let Base::Module(module) = &self.base {
-            quoted.extend(format!(" (in {})", module.name).into_bytes());
-        }
+        quoted.extend(format!(" (in {})", module.name).into_bytes());
         quoted
     }
 

@@ -39,6 +39,11 @@ impl Log {
         Self { file, clock }
     }
 
+    /// Logs how much moved.
+    pub(crate) fn finish(&self, stats: &RunStats) {
+        self.write(stats::logged(stats).as_bytes());
+    }
+
     /// Writes one line, with its newline or without. It may come from a peer: it is escaped.
     pub(crate) fn write(&self, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -70,7 +75,7 @@ pub(crate) struct Logging {
     sender: bool,
     /// A server logs what it transfers, a client what it names.
     server: bool,
-    /// Its client asked it for names (`-v`), and nothing else says them.
+    /// Its client asked it for names (`-v`), and nothing else says those of what is not transferred.
     names: bool,
     /// Attributes that were set, too.
     itemizing: bool,
@@ -108,12 +113,14 @@ impl Logging {
         let has = |format: Option<&Format>| format.is_some_and(|format| format.has(b"i"));
         let asked = options.out_format.as_deref().map(Format::new);
         let server = options.server || visit.is_some();
-        let itemizing =
-            options.itemize > 0 || has(asked.as_ref()) || server && has(format.as_ref());
+        let is_daemon_sending = visit.is_some() && options.sender;
+        // What a daemon logs is for its own format to say, not for the client's.
+        let is_asked = visit.is_none() && (options.itemize > 0 || has(asked.as_ref()));
+        let itemizing = is_asked || server && has(format.as_ref());
         Self {
             sender: options.sender,
             server,
-            names: server && options.verbose > 0 && !itemizing,
+            names: server && options.verbose > 0 && !itemizing && !is_daemon_sending,
             itemizing,
             unchanged: itemizing && (options.itemize > 1 || options.info.name > 1),
             times: options.times,
@@ -150,7 +157,14 @@ impl RunLog {
 
     /// Logs how much moved.
     pub(crate) fn finish(&self, stats: &RunStats) {
-        self.log.write(stats::logged(stats).as_bytes());
+        self.log.finish(stats);
+    }
+
+    /// Logs how much moved; of a push that was not whole rsync does not.
+    pub(crate) fn finish_as_server(&self, stats: &RunStats, code: u8) {
+        if self.logging.sender || code == 0 {
+            self.finish(stats);
+        }
     }
 
     fn item(&self, item: &Item<'_>) {
@@ -158,10 +172,15 @@ impl RunLog {
         let format = self.logging.format.as_ref();
         if let Some(format) = format.filter(|_| self.logging.wants(item)) {
             self.log.write(&format.line(&subject, &self.facts()));
-        } else if self.logging.names && is_significant(item.iflags) && is_touched(item) {
+        } else if self.logging.names && self.is_named(item) {
             let name = Format::new(b"%n%L").line(&subject, &self.facts());
             self.log.write(&name);
         }
+    }
+
+    fn is_named(&self, item: &Item<'_>) -> bool {
+        let transferred = item.iflags & flag::TRANSFER != 0;
+        !transferred && is_significant(item.iflags) && is_touched(item)
     }
 
     fn deleted(&self, name: &[u8], mode: u32) {
