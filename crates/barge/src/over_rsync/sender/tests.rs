@@ -169,6 +169,8 @@ fn list_is_not_done_before_the_next_is_sent() {
             let markers = data(&[0; 6]);
             let count = peer.output.write(&[IoSlice::new(&markers)], None);
             assert_eq!(count.unwrap(), markers.len());
+            // It has nothing more to say.
+            peer.output.close().unwrap();
             while let Ok(1..) = peer.input.read(&mut buffer, None) {}
             sender.join().unwrap()
         });
