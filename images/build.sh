@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the transfer image [as TAG] from this checkout and Debian's bash-static and ca-certificates;
-# nothing is pulled. Two builds of one commit have the same digest. Leaves images/out/sbom.spdx.json.
+# nothing is pulled. Nothing of the time or the place of a build goes into it. Leaves images/out/sbom.spdx.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tag=${1:-localhost/barge-transfer:latest}

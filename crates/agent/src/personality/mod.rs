@@ -17,3 +17,12 @@ fn last_words(text: &str) {
         let _ = writeln!(file, "{text}");
     }
 }
+
+/// An error of the system without the number that the standard library appends.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}

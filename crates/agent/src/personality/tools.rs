@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use nix::unistd::{self, AccessFlags};
 
+use super::reason;
+
 /// A command's arguments, and its name.
 pub(crate) struct Tool {
     name: &'static str,
@@ -262,15 +264,6 @@ fn print(bytes: &[u8]) -> Result<(), String> {
 
 fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.display())
-}
-
-/// An error without the number that the standard library appends.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
-    }
 }
 
 /// How long a connection may take: it is to the same pod.

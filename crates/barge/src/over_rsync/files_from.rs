@@ -18,6 +18,7 @@ use super::Level;
 use super::agreed::Base;
 use super::asked::Asked;
 use super::failure::{Failure, exit};
+use super::glob::parts;
 use super::run::Run;
 use crate::filter::RuleSide;
 
@@ -75,7 +76,7 @@ pub(crate) fn open_list(
     let path = match base {
         Base::Working => path.as_os_str().as_bytes().to_vec(),
         Base::Module(module) => {
-            let path = below(path.as_os_str().as_bytes());
+            let path = parts(path.as_os_str().as_bytes()).join(&b'/');
             if module.rules.refuses(&path, false, RuleSide::Sending) {
                 let text = "rsync: Your options have been rejected by the server.";
                 return Err(Failure::fatal(exit::UNSUPPORTED, text));
@@ -91,19 +92,6 @@ pub(crate) fn open_list(
             Err(Failure::fatal(exit::SYNTAX, text))
         }
     }
-}
-
-/// A client's path in a module, without what `.` and `..` stand for.
-fn below(path: &[u8]) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for part in path.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join(&b'/')
 }
 
 /// The names in a list: one a line, or each with a NUL behind it.

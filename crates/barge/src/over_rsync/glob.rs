@@ -62,8 +62,9 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// The components, where `..` takes the one before it away, if there is one.
-fn parts(path: &[u8]) -> Vec<&[u8]> {
+/// The components of a client's path in a module: none leads out of it, since `..` takes the one
+/// before it away, if there is one.
+pub(super) fn parts(path: &[u8]) -> Vec<&[u8]> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|&byte| byte == b'/') {
         match part {

@@ -17,6 +17,7 @@ use super::conf::{Address, Service, SocketOption};
 use super::log::Log;
 use super::pin::Pin;
 use super::relay::{self, Ended};
+use crate::personality::reason;
 
 /// A tunnel that is ready.
 pub(super) struct Tunnel {
@@ -73,7 +74,7 @@ impl Tunnel {
             let code = error.raw_os_error().unwrap_or_default();
             format!(
                 "Binding service [{name}] to {address}: {} ({code})",
-                describe(&error)
+                reason(&error)
             )
         };
         let listener = match &address.host {
@@ -98,7 +99,7 @@ impl Tunnel {
                     tokio::spawn(async move { tunnel.carry(tcp, peer, &log).await });
                 }
                 Err(error) => {
-                    log.error(&format!("accept: {}", describe(&error)));
+                    log.error(&format!("accept: {}", reason(&error)));
                     // No descriptor is left, say: others end.
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -143,7 +144,7 @@ impl Tunnel {
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             answer.map_err(|error| {
-                log.error(&format!("CONNECT through the proxy: {}", describe(&error)));
+                log.error(&format!("CONNECT through the proxy: {}", reason(&error)));
                 Told
             })?;
         }
@@ -178,7 +179,7 @@ impl Tunnel {
         let shaken = timeout(self.service.timeouts.busy, handshake).await;
         let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let tls = shaken.map_err(|error| {
-            log.error(&format!("TLS handshake: {}", describe(&error)));
+            log.error(&format!("TLS handshake: {}", reason(&error)));
             Told
         })?;
         log.info(&tls.agreed());
@@ -209,7 +210,7 @@ impl Tunnel {
         let host = target.host.as_deref().unwrap_or(LOCALHOST);
         let found = lookup_host((host, target.port)).await;
         let found = found.map_err(|error| {
-            log.error(&format!("Error resolving \"{host}\": {}", describe(&error)));
+            log.error(&format!("Error resolving \"{host}\": {}", reason(&error)));
         });
         for address in found.ok()? {
             log.info(&format!("s_connect: connecting {address}"));
@@ -223,7 +224,7 @@ impl Tunnel {
                 }
                 Err(error) => {
                     let code = error.raw_os_error().unwrap_or_default();
-                    let what = describe(&error);
+                    let what = reason(&error);
                     log.error(&format!("s_connect: connect {address}: {what} ({code})"));
                 }
             }
@@ -277,15 +278,6 @@ fn set(tcp: &TcpStream, option: SocketOption) {
     if option.keepalive {
         let keepalive = TcpKeepalive::new().with_time(ALIVE);
         let _ = SockRef::from(tcp).set_tcp_keepalive(&keepalive);
-    }
-}
-
-/// An error without the number that the standard library appends.
-fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
     }
 }
 

@@ -94,15 +94,14 @@ impl Attributes {
     /// The same of an entry that is made in a directory: its default ACL, where there is one,
     /// stands in for the umask (acl(5), «OBJECT CREATION AND DEFAULT ACLs»).
     pub(super) fn want_in(&self, dir: &Dir, entry: &FileEntry, have: Option<&Stat>) -> Want {
-        let withheld = self.withheld_in(dir).unwrap_or(self.umask);
+        let is_new = have.is_none() && !self.rules.keeps_permissions();
+        let withheld = is_new.then(|| self.withheld_in(dir)).flatten();
+        let withheld = withheld.unwrap_or(self.umask);
         self.rules.want(entry, self.mapped(entry), have, withheld)
     }
 
     /// The bits of a mode that a directory's default ACL does not leave to new entries.
     fn withheld_in(&self, dir: &Dir) -> Option<Mode> {
-        if self.rules.keeps_permissions() {
-            return None;
-        }
         let found = dir.xattrs_of_self(&|name| name.as_bytes() == acl::DEFAULT);
         let perms = acl::default_perms(&found.ok()?.first()?.value)?;
         Some(Mode::from_st_mode(!perms & 0o777))

@@ -15,6 +15,7 @@ use super::hidden::hides;
 use super::texts;
 use crate::over_rsync::Failure;
 use crate::over_rsync::agreed::Base;
+use crate::over_rsync::glob::parts;
 
 /// Where the root of the transfer is.
 pub(super) struct Target {
@@ -380,14 +381,7 @@ fn trimmed(path: &[u8]) -> &[u8] {
 
 /// A client's path in a module: without a root, and with what `..` takes away taken away.
 fn below(path: &[u8]) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for part in path.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
+    let parts = parts(path);
     match parts.is_empty() {
         true => b".".to_vec(),
         false => parts.join(&b'/'),
