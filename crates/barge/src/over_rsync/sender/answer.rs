@@ -175,12 +175,18 @@ impl Answers {
         if !self.queue.is_empty() {
             return Ok(true);
         }
+        let ready = || (!self.queue.is_empty()).then_some(());
+        // The first lists leave together, as rsync's do: its receiving client tells how many bytes
+        // of lists it read, and those that it reads with something else it does not count.
+        let gathering = PATIENCE.saturating_sub(self.books.begun.elapsed());
+        if !gathering.is_zero() && self.bell.wait_for(Some(gathering), ready).is_some() {
+            return Ok(true);
+        }
         let patience = PATIENCE.saturating_sub(self.books.listed_last.elapsed());
         if patience.is_zero() {
             return Ok(false);
         }
         self.run.outgoing.flush()?;
-        let ready = || (!self.queue.is_empty()).then_some(());
         Ok(self.bell.wait_for(Some(patience), ready).is_some())
     }
 
