@@ -531,6 +531,7 @@ pub(crate) const GROUPS: &[Group] = &[
     group("backup-inplace", &["-aib", "--inplace", "--no-W"]),
     // What changes the source.
     group("remove-source", &["-ai", "--remove-source-files"]).moving(),
+    group("remove-source-xattrs", &["-aXi", "--remove-source-files"]).moving(),
     group(
         "remove-source-hard",
         &["-aHv", "--remove-source-files", "--info=remove"],

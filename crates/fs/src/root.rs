@@ -4,13 +4,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use barge_types::RelPath;
+use barge_types::{Name, RelPath};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::syncfs;
+use nix::unistd::{fsync, syncfs};
 
-use crate::{Dir, Error, Stat};
+use crate::{Dir, Error, Stat, StatKind};
 
 /// The directory a transfer begins at. Nothing outside it is reached through it.
 #[derive(Clone, Debug)]
@@ -112,6 +112,27 @@ impl Root {
     pub(crate) fn without_openat2(mut self) -> Self {
         self.top.descent.openat2 = false;
         self
+    }
+}
+
+impl Dir {
+    /// Waits until an entry is on the disk under its name, with its content if it is a regular file
+    /// (`fsync(2)` of both).
+    ///
+    /// # Errors
+    ///
+    /// `fstatat` when there is no such entry; `fsync`; `syncfs`, which stands in for the content of
+    /// what may not be read.
+    pub fn sync_entry(&self, name: &Name) -> Result<(), Error> {
+        if self.stat(name)?.kind == StatKind::File {
+            match self.open_file(name) {
+                Err(error) if error.is(Errno::EACCES) => {
+                    syncfs(self).map_err(Error::of("syncfs"))?;
+                }
+                file => file?.file.sync_all().map_err(Error::of_io("fsync"))?,
+            }
+        }
+        fsync(self).map_err(Error::of("fsync"))
     }
 }
 
@@ -298,6 +319,21 @@ mod tests {
 
     fn rel(path: &[u8]) -> RelPath {
         RelPath::new(path).unwrap()
+    }
+
+    #[test]
+    fn entry_of_any_kind_is_brought_to_the_disk_and_none_is_an_error() {
+        for (folder, root) in roots() {
+            fs::write(folder.path().join("file"), "content").unwrap();
+            symlink("nowhere", folder.path().join("link")).unwrap();
+            nix::unistd::mkfifo(&folder.path().join("fifo"), Mode::S_IRWXU).unwrap();
+            let dir = root.dir(&RelPath::root()).unwrap();
+            for entry in [&b"file"[..], b"link", b"fifo"] {
+                dir.sync_entry(&name(entry)).unwrap();
+            }
+            let error = dir.sync_entry(&name(b"nothing")).unwrap_err();
+            assert!(error.is(Errno::ENOENT));
+        }
     }
 
     #[test]

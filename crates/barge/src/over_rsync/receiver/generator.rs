@@ -12,7 +12,6 @@ use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::{Basis, ItemFlags};
 use barge_rsync::wire::item::{Item, put_xattr_request};
 use barge_rsync::wire::list::List;
-use barge_rsync::wire::mux::Message;
 use barge_rsync::wire::ndx::{FileIndex, Ndx, NdxWriter};
 use barge_rsync::wire::sums::SumHead;
 use barge_types::Name;
@@ -72,6 +71,8 @@ pub(super) struct Generator {
     pub(super) scopes: Option<Scopes>,
     /// It was told that nothing is deleted.
     pub(super) told_no_deletion: bool,
+    /// The last entry that was dealt with before all values of its attributes were here.
+    pub(super) lacks_values: Option<FileIndex>,
     /// With `--one-file-system`: where the directory is that was named last.
     pub(super) file_system: Option<u64>,
     /// Requests since the last flush.
@@ -150,6 +151,7 @@ impl Generator {
             swept_late: HashSet::new(),
             scopes: None,
             told_no_deletion: false,
+            lacks_values: None,
             file_system: None,
             unflushed: 0,
             entries: 0,
@@ -429,8 +431,8 @@ impl Generator {
                 let line = texts::failed(Who::Generator, &doing, error);
                 self.side.run.say(Level::FileError, line);
             } else if self.side.options.remove_source_files {
-                let safe = Message::Success(delayed.index);
-                self.side.run.outgoing.message(&safe);
+                self.side
+                    .is_safe(delayed.index, &delayed.dir.path, &delayed.name);
             }
             self.update_links(delayed.index, updated)?;
         }
@@ -648,14 +650,6 @@ impl Generator {
         self.ended(&at, step, true)
     }
 
-    /// An entry is as it is to be: its source may go, where that is wanted.
-    pub(super) fn is_safe(&self, at: &At<'_>) {
-        let options = &self.side.options;
-        if options.remove_source_files && !options.dry_run && !options.delay_updates {
-            self.side.run.outgoing.message(&Message::Success(at.index));
-        }
-    }
-
     /// Says of every list at the front that it is done, when it is, and another is known to follow
     /// or none: a sender whose last list is done takes what is said next for a phase.
     fn finish_lists(&mut self) -> Result<(), Failure> {
@@ -756,6 +750,9 @@ impl Generator {
             return Ok(());
         }
         let request = self.request(at, ask, resolved, None);
+        if request.lacks_values {
+            self.lacks_values = Some(at.index);
+        }
         self.send(request)
     }
 

@@ -28,6 +28,7 @@ mod progress;
 mod receive;
 mod requests;
 mod rules;
+mod safe;
 mod scopes;
 mod side;
 mod sweep;

@@ -184,6 +184,7 @@ impl Receiving {
             let set = self.set_late(request);
             let failures = set.unwrap_or_else(|error| vec![error]);
             self.side.not_set(Who::Receiver, entry, &failures);
+            self.side.may_go(request.item.index, entry);
         }
         self.side.tell_item(request, 0, None);
         Ok(())
@@ -558,8 +559,7 @@ impl Receiving {
         if transfer.how != How::Device {
             self.dress(request, transfer, &place.dir, &place.writer.staged, true);
         }
-        // Before the source may go, or the name changes, if that is wanted.
-        if options.fsync || options.remove_source_files {
+        if options.fsync {
             place.writer.staged.sync()?;
         }
         if !matches!(transfer.how, How::InPlace | How::Append(_) | How::Device) {
@@ -647,7 +647,7 @@ impl Receiving {
             });
         }
         self.dress(request, transfer, &place.dir, &staged, true);
-        if self.side.options.fsync || self.side.options.remove_source_files {
+        if self.side.options.fsync {
             staged.sync()?;
         }
         staged.place(&place.dir, &place.name)

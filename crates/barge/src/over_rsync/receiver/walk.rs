@@ -103,8 +103,9 @@ impl Generator {
             return Ok(());
         }
         let there = step == Step::There;
-        if there && !at.entry.is_dir() {
-            self.is_safe(at);
+        // The receiving thread tells of one whose attributes are still to come.
+        if there && self.lacks_values != Some(at.index) {
+            self.side.may_go(at.index, at.entry);
         }
         match self.group(at).filter(|_| led) {
             Some(group) => self.lead_or_lose(at, group, there),

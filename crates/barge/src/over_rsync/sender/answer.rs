@@ -149,14 +149,16 @@ impl Answers {
                 }
                 continue;
             }
-            self.remove_safe()?;
             if let Some(asked) = self.poll()? {
                 match self.answer(asked)? {
                     Next::Go => continue,
                     Next::End => return Ok(()),
                 }
             }
-            if let Some(data) = self.poll_data()? {
+            let data = self.poll_data()?;
+            // What was asked for before they were safe is answered: nothing more is wanted of them.
+            self.remove_safe()?;
+            if let Some(data) = data {
                 self.requests.handle_data(data);
             } else if self.books.ahead() >= MANY_AHEAD || !self.send_list()? {
                 self.wait()?;

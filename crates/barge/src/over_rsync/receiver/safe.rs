@@ -1,0 +1,51 @@
+//! `--remove-source-files`: tells the sender what is safe here.
+//!
+//! rsync says so when a file has its name. Here it is on the disk before, and so is the name: from then
+//! on no other copy may exist.
+
+use barge_fs::Error;
+use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::mux::Message;
+use barge_rsync::wire::ndx::FileIndex;
+use barge_types::{Name, RelPath};
+
+use super::side::Side;
+use super::texts::{self, Who};
+
+impl Side {
+    /// An entry is as it is to be: its source may go, where that is wanted. Those that wait for the end
+    /// of the run are told of by then.
+    pub(super) fn may_go(&self, index: FileIndex, entry: &FileEntry) {
+        let options = &self.options;
+        let goes = options.remove_source_files && !options.dry_run && !options.delay_updates;
+        if !goes || entry.is_dir() {
+            return;
+        }
+        match self.place_of(entry) {
+            Ok((dir, name)) => self.is_safe(index, &dir, &name),
+            Err(error) => self.failed(Who::Receiver, "fsync", entry, &error),
+        }
+    }
+
+    /// Tells the sender that what has a name in a directory of the destination is safe, when it is on
+    /// the disk.
+    pub(super) fn is_safe(&self, index: FileIndex, dir: &RelPath, name: &Name) {
+        let synced = self.root().dir(dir).and_then(|dir| dir.sync_entry(name));
+        let Err(error) = synced else {
+            return self.run.outgoing.message(&Message::Success(index));
+        };
+        let path = [&self.target().shown, &b"/"[..], dir.join(name).as_bytes()].concat();
+        let path = self.in_place(&path);
+        let line = texts::failed(Who::Receiver, &[b"fsync ", &path], &error);
+        self.run.say(crate::over_rsync::Level::FileError, line);
+    }
+
+    /// Where an entry goes: its directory below the destination, and its name there.
+    fn place_of(&self, entry: &FileEntry) -> Result<(RelPath, Name), Error> {
+        let above = match entry.path.dir() {
+            Some(dir) => RelPath::new(dir.strip_prefix(b"/").unwrap_or(dir))?,
+            None => RelPath::root(),
+        };
+        Ok((above, self.name_of(entry)?))
+    }
+}
