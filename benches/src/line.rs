@@ -24,6 +24,8 @@ pub(crate) enum Contender {
     Client,
     /// The pair with barge in the place of its rsync daemon.
     Daemon,
+    /// The pair with barge in all of its places, tunnels included: the transfer image.
+    DropIn,
 }
 
 /// The language barge is measured in.
@@ -31,7 +33,7 @@ pub(crate) enum Contender {
 pub(crate) enum Protocol {
     /// Its own, at both ends.
     Native,
-    /// rsync's, in one of the pair's positions after the other.
+    /// rsync's, in one of the pair's positions after the other, then in all of them.
     Rsync,
 }
 
@@ -40,7 +42,12 @@ impl Protocol {
     pub(crate) fn contenders(self) -> &'static [Contender] {
         match self {
             Self::Native => &[Contender::Pair, Contender::Barge],
-            Self::Rsync => &[Contender::Pair, Contender::Client, Contender::Daemon],
+            Self::Rsync => &[
+                Contender::Pair,
+                Contender::Client,
+                Contender::Daemon,
+                Contender::DropIn,
+            ],
         }
     }
 }
@@ -52,6 +59,7 @@ impl fmt::Display for Contender {
             Self::Barge => "barge",
             Self::Client => "barge as client",
             Self::Daemon => "barge as daemon",
+            Self::DropIn => "drop-in",
         })
     }
 }

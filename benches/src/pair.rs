@@ -1,6 +1,7 @@
 //! The pair barge replaces, with the options the Migration Toolkit for Containers gives it.
 //!
-//! rsync → stunnel → HAProxy → stunnel → rsync daemon. Command line and configuration files are
+//! rsync → stunnel → HAProxy → stunnel → rsync daemon, or barge in some or all of these places.
+//! Command line and configuration files are
 //! those that mig-controller 1.8 and crane-lib write, but for what a loopback interface needs:
 //! addresses and ports, `sni` (they derive it from the host they connect to), and `foreground` in
 //! the client's stunnel, whose processor time is read when it ends.
@@ -29,30 +30,41 @@ pub(crate) fn lay(
 ) -> Result<Line> {
     make_certificate(keys)?;
     let daemon_port = free_port()?;
-    let daemon = rsync(who == Contender::Daemon)?;
+    let (is_client, is_daemon, is_all) = places(who);
+    let daemon = program("rsync", is_daemon)?;
     let daemon = start_daemon(daemon, dir, target, daemon_port)?;
     let server_port = free_port()?;
     let server = server_tunnel(keys, server_port, daemon_port);
-    let server = start_tunnel("stunnel server", dir, &server, server_port)?;
+    let server = start_tunnel("stunnel server", is_all, dir, &server, server_port)?;
     let route = Route::start(SocketAddr::from(([127, 0, 0, 1], server_port)), dir)?;
     let client_port = free_port()?;
     let client = client_tunnel(keys, client_port, route.port);
-    let client = start_tunnel("stunnel client", dir, &client, client_port)?;
+    let client = start_tunnel("stunnel client", is_all, dir, &client, client_port)?;
     Ok(Line {
         servers: vec![client, server, daemon],
         route,
-        client: client_command(rsync(who == Contender::Client)?, source, client_port),
+        client: client_command(program("rsync", is_client)?, source, client_port),
         role: "rsync client",
     })
 }
 
-/// rsync, or barge in its place.
-fn rsync(barge: bool) -> Result<Command> {
+/// Whether barge is the rsync client, the rsync daemon, the tunnels.
+fn places(who: Contender) -> (bool, bool, bool) {
+    let is_all = who == Contender::DropIn;
+    (
+        is_all || who == Contender::Client,
+        is_all || who == Contender::Daemon,
+        is_all,
+    )
+}
+
+/// The program of a name, or barge in its place.
+fn program(name: &str, barge: bool) -> Result<Command> {
     if !barge {
-        return Ok(Command::new("/usr/bin/rsync"));
+        return Ok(Command::new(Path::new("/usr/bin").join(name)));
     }
     let mut command = Command::new(mover::program()?);
-    command.arg("rsync");
+    command.arg(name);
     Ok(command)
 }
 
@@ -81,10 +93,16 @@ fn start_daemon(mut command: Command, dir: &Path, target: &Path, port: u16) -> R
     Ok(daemon)
 }
 
-fn start_tunnel(role: &'static str, dir: &Path, config: &str, port: u16) -> Result<Process> {
+fn start_tunnel(
+    role: &'static str,
+    barge: bool,
+    dir: &Path,
+    config: &str,
+    port: u16,
+) -> Result<Process> {
     let path = dir.join(format!("{}.conf", role.replace(' ', "-")));
     fs::write(&path, config)?;
-    let mut command = Command::new("/usr/bin/stunnel");
+    let mut command = program("stunnel", barge)?;
     command.arg(&path);
     let mut tunnel = Process::start(role, Ending::Signal(Signal::SIGTERM), &mut command, dir)?;
     tunnel.wait_for_port(port)?;
