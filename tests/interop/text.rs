@@ -57,6 +57,12 @@ static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
             r"connection unexpectedly closed \(\d+ bytes",
             b"connection unexpectedly closed (# bytes",
         ),
+        // How many windows fell into a slot of rsync's table of blocks that is taken: as many as its
+        // size makes of chance. What was found, and what looked like it, is compared.
+        (
+            r"(?m)^((?:# \[#\] )?total: matches=\d+  hash_hits)=\d+",
+            b"$1=#",
+        ),
         // The random end of a temporary name.
         (r#"("[^"\n]*\.[^"/\n]*)\.[A-Za-z0-9]{6}""#, b"$1.XXXXXX\""),
         // Of two stock rsyncs joined by a socket pair, one sees the other's early end so.

@@ -39,6 +39,6 @@ pub use block::{BlockLen, BlockSum, MAX_BLOCKS};
 pub use checksum::{Checksum, DigestBytes, WholeDigest};
 pub use index::Index;
 pub use rolling::{Rolling, weak};
-pub use search::{Op, Piece, Search};
+pub use search::{Counts, Op, Piece, Search};
 pub use signature::{Signature, SignatureError};
 pub use strong::{Digest, Seed, StrongSum, strong};

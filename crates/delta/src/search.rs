@@ -9,6 +9,7 @@
 //! the rolling sum and one lookup of at most 16 slots; a block length of data costs at most
 //! 3 * ([`FALSE_ALARMS`] + [`REWRITTEN`]) sums of whole blocks, however much looks alike.
 
+use std::cell::Cell;
 use std::mem;
 
 use crate::{BlockSum, Index, Rolling, weak};
@@ -69,9 +70,20 @@ pub struct Search<'i> {
     /// Bytes fed that are not covered; less than two blocks.
     unread: Vec<u8>,
     joined: Joined,
+    matches: u64,
+    false_alarms: Cell<u64>,
     /// Sums of whole blocks that were made: what a search costs besides its way through the data.
     #[cfg(test)]
-    sums: std::cell::Cell<usize>,
+    sums: Cell<usize>,
+}
+
+/// What a search came to, in numbers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Blocks that were found.
+    pub matches: u64,
+    /// Windows that have the weak sum of a block and the strong one of none.
+    pub false_alarms: u64,
 }
 
 impl<'i> Search<'i> {
@@ -87,8 +99,10 @@ impl<'i> Search<'i> {
                 block_len: len,
                 copy: None,
             },
+            matches: 0,
+            false_alarms: Cell::default(),
             #[cfg(test)]
-            sums: std::cell::Cell::default(),
+            sums: Cell::default(),
         }
     }
 
@@ -137,14 +151,20 @@ impl<'i> Search<'i> {
     }
 
     /// Ends the piece as [`finish`](Self::finish) does, and gives the blocks that it still finds.
-    pub fn finish_blocks(mut self, emit: &mut impl FnMut(Piece<'_>)) {
+    pub fn finish_blocks(mut self, emit: &mut impl FnMut(Piece<'_>)) -> Counts {
         let unread = mem::take(&mut self.unread);
         let rest = &unread[self.read(&unread, emit)..];
-        let Some((before, block)) = self.tail(rest) else {
-            return self.literal(rest, emit);
-        };
-        self.literal(&rest[..before], emit);
-        self.block(block, &rest[before..], emit);
+        match self.tail(rest) {
+            None => self.literal(rest, emit),
+            Some((before, block)) => {
+                self.literal(&rest[..before], emit);
+                self.block(block, &rest[before..], emit);
+            }
+        }
+        Counts {
+            matches: self.matches,
+            false_alarms: self.false_alarms.get(),
+        }
     }
 
     /// The short last block of the basis, if it is at the piece's end: how many bytes lie before it.
@@ -277,7 +297,10 @@ impl<'i> Search<'i> {
         }
         let len = self.block_len();
         let strong = self.strong(&data[at..at + len]);
-        let block = self.index.find(BlockSum { weak, strong })?;
+        let Some(block) = self.index.find(BlockSum { weak, strong }) else {
+            self.false_alarms.update(|n| n + 1);
+            return None;
+        };
         let of_use = self
             .index
             .is_of_use(block * len as u64, self.offset + at as u64);
@@ -316,6 +339,7 @@ impl<'i> Search<'i> {
 
     fn block(&mut self, number: u64, bytes: &[u8], emit: &mut impl FnMut(Piece<'_>)) {
         emit(Piece::Block { number, bytes });
+        self.matches += 1;
         self.offset += bytes.len() as u64;
     }
 
@@ -732,6 +756,31 @@ mod tests {
         let delta = delta(&signature.build(), &basis, 0, new.chunks(8 * LEN));
         assert_eq!(delta.rebuilt, new);
         assert_bounded(&delta);
+    }
+
+    #[test]
+    fn blocks_found_and_windows_that_only_looked_like_one_are_counted() {
+        let basis = random(1, 10 * LEN + 7);
+        let index = index(&basis, 512);
+        let new = [&basis[LEN..4 * LEN], b"strange", &basis[9 * LEN..]].concat();
+        let counts = searched(&index, &new);
+        assert_eq!((counts.matches, counts.false_alarms), (5, 0));
+
+        // One more, two less, one more: both halves of the weak sum stay what they were.
+        let block_with = |middle: [u8; 3]| {
+            let mut block = random(3, LEN);
+            block[100..103].copy_from_slice(&middle);
+            block
+        };
+        let index = self::index(&block_with([10, 20, 30]), 512);
+        let counts = searched(&index, &block_with([11, 18, 31]));
+        assert_eq!((counts.matches, counts.false_alarms), (0, 1));
+    }
+
+    fn searched(index: &Index, new: &[u8]) -> Counts {
+        let mut search = Search::new(index, 0);
+        search.feed_blocks(new, &mut |_| ());
+        search.finish_blocks(&mut |_| ())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use barge_delta::Index;
+use barge_delta::{Counts, Index};
 use barge_rsync::WireError;
 use barge_rsync::options::Options;
 use barge_rsync::role::phase::{SenderPhase, SenderStep};
@@ -42,6 +42,11 @@ const MANY_AHEAD: u64 = 10_000;
 
 /// How long requests wait for the next list while so few are announced.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long the first lists are held back to leave together, as long as they come soon. So they do
+/// with rsync, whose receiving client tells how many bytes of lists it read: it does not count those
+/// that it reads together with something else.
+const GATHERING: Duration = Duration::from_millis(500);
 
 /// The files that the receiving side says are safe there.
 pub(super) type Safe = Arc<Mutex<VecDeque<FileIndex>>>;
@@ -86,6 +91,8 @@ pub(super) struct Books {
     /// When the scan last had something to send.
     listed_last: Instant,
     deleted: Option<DelStats>,
+    /// What all searches for blocks came to.
+    searches: Counts,
     pub(super) stats: RunStats,
 }
 
@@ -114,6 +121,7 @@ impl Books {
             listed: None,
             listed_last: Instant::now(),
             deleted: None,
+            searches: Counts::default(),
             stats: RunStats::default(),
         }
     }
@@ -177,18 +185,14 @@ impl Answers {
         if !self.queue.is_empty() {
             return Ok(true);
         }
-        let ready = || (!self.queue.is_empty()).then_some(());
-        // The first lists leave together, as rsync's do: its receiving client tells how many bytes
-        // of lists it read, and those that it reads with something else it does not count.
-        let gathering = PATIENCE.saturating_sub(self.books.begun.elapsed());
-        if !gathering.is_zero() && self.bell.wait_for(Some(gathering), ready).is_some() {
-            return Ok(true);
-        }
         let patience = PATIENCE.saturating_sub(self.books.listed_last.elapsed());
         if patience.is_zero() {
             return Ok(false);
         }
-        self.run.outgoing.flush()?;
+        if self.books.begun.elapsed() >= GATHERING {
+            self.run.outgoing.flush()?;
+        }
+        let ready = || (!self.queue.is_empty()).then_some(());
         Ok(self.bell.wait_for(Some(patience), ready).is_some())
     }
 
@@ -290,6 +294,8 @@ impl Answers {
             asked: vec![0; (len as usize).div_ceil(64)],
         });
         books.lists.push(list);
+        // The list's end is known with it: it is told before the receiving side can answer.
+        books.ended = !self.format.incremental;
         self.run.transfer_starts();
         self.tell_listed();
     }
@@ -503,6 +509,8 @@ impl Answers {
         let books = &mut self.books;
         books.stats.literal += sent.literal;
         books.stats.matched += sent.matched;
+        books.searches.matches += sent.search.matches;
+        books.searches.false_alarms += sent.search.false_alarms;
     }
 
     fn count_transfer(&mut self, entry: &FileEntry) {
@@ -709,6 +717,9 @@ impl Answers {
     }
 
     fn close(&mut self) -> Result<(), Failure> {
+        if self.options.verbose > 1 {
+            self.tell_searches();
+        }
         let trouble = self.run.io_errors();
         if trouble != self.books.told {
             self.run.outgoing.message(&Message::IoError(trouble));
@@ -722,6 +733,24 @@ impl Answers {
             self.run.outgoing.data(|out| stats.put(out))?;
         }
         Ok(())
+    }
+
+    /// Tells what searching for blocks came to, in the words of rsync's `--debug=deltasum`, which is
+    /// in `-vv`. A hit is a window that looks like a block by what the index keeps of each.
+    fn tell_searches(&self) {
+        let Books {
+            searches: Counts {
+                matches,
+                false_alarms,
+            },
+            stats: RunStats { literal, .. },
+            ..
+        } = self.books;
+        let hits = matches + false_alarms;
+        let text = format!(
+            "total: matches={matches}  hash_hits={hits}  false_alarms={false_alarms} data={literal}\n"
+        );
+        self.run.say(crate::over_rsync::Level::Info, text);
     }
 
     fn goodbye(&mut self) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use barge_delta::{DigestBytes, Index, Piece, Search, WholeDigest};
+use barge_delta::{Counts, DigestBytes, Index, Piece, Search, WholeDigest};
 use barge_fs::{Dir, Error, SourceFile, Stat};
 use barge_rsync::options::Options;
 use barge_rsync::wire::entry::FileEntry;
@@ -72,6 +72,8 @@ pub(super) struct Sent {
     pub(super) bytes: u64,
     pub(super) literal: u64,
     pub(super) matched: u64,
+    /// What the search for blocks came to, where there were some.
+    pub(super) search: Counts,
     pub(super) digest: DigestBytes,
 }
 
@@ -158,6 +160,7 @@ impl Contents {
                 bytes: 0,
                 literal: 0,
                 matched: 0,
+                search: Counts::default(),
                 digest: DigestBytes::new(&[]).expect("nothing is short enough"),
             },
             digest: WholeDigest::new(self.run.setup.checksum),
@@ -293,8 +296,9 @@ impl Contents {
             at += count as u64;
             pieces.show(at, passage.progress);
         }
+        let mut counts = Counts::default();
         self.write(&mut passage.sent, |tokens, out| {
-            search.finish_blocks(&mut |piece| pieces.put(piece, tokens, out));
+            counts = search.finish_blocks(&mut |piece| pieces.put(piece, tokens, out));
             pieces.flush(tokens, out);
         })?;
         if size > 0 {
@@ -303,6 +307,7 @@ impl Contents {
         }
         passage.sent.literal = pieces.literal;
         passage.sent.matched = pieces.matched;
+        passage.sent.search = counts;
         Ok(())
     }
 
