@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use barge_types::{Meta, Name};
+use barge_types::{Meta, Name, Xattr, XattrName};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat};
 use nix::sys::stat::{Mode, fchmod};
@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::metadata::{self, Inode};
 use crate::read::{next_data, read_whole};
+use crate::xattr::Attributes;
 use crate::{Applied, Dir, Error, Keep, SourceFile, Stat, StatKind, Wanted};
 
 /// The name of the file in a target's root that says a run is writing there.
@@ -406,6 +407,15 @@ impl Staged {
     /// `fstat`.
     pub fn stat(&self) -> Result<Stat, Error> {
         Stat::of(&self.file)
+    }
+
+    /// Reads the attributes that are chosen by name, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `llistxattr` or `lgetxattr`; a file system without attributes has none.
+    pub fn xattrs(&self, carries: &dyn Fn(&XattrName) -> bool) -> Result<Vec<Xattr>, Error> {
+        Attributes::of_handle(self.file.as_fd()).read(carries)
     }
 
     /// Waits until its content is on the disk (`fsync(2)`).

@@ -55,7 +55,8 @@ impl StatKind {
         .bits()
     }
 
-    fn from_st_mode(st_mode: u32) -> Option<Self> {
+    /// The kind that `st_mode` tells; `None` for bits that are none's.
+    pub fn from_st_mode(st_mode: u32) -> Option<Self> {
         match SFlag::from_bits_truncate(st_mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFREG => Some(Self::File),
             SFlag::S_IFDIR => Some(Self::Directory),

@@ -35,6 +35,8 @@ pub fn copy(
         Ok(options) => options,
         Err(refusal) => return Ended::failed(refusal.into()),
     };
+    // One that asks for it itself, or not to, said so among its own options.
+    options.fake_super |= client.options.fake_super && options.as_super.is_none();
     options.whole_file = client.options.whole_file;
     // Both sides know the arguments already.
     options.secluded_args = false;

@@ -13,6 +13,7 @@ mod conversation;
 mod daemon;
 mod event;
 mod failure;
+mod fake_super;
 mod files_from;
 mod glob;
 mod incoming;

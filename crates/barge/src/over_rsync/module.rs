@@ -115,7 +115,7 @@ impl Module {
         options.info = options.info.at_most(self.max_verbosity);
         options.ignore_errors |= self.ignores_errors;
         options.munge_links |= self.munges_links;
-        options.fake_super |= self.fake_super;
+        options.fake_super = self.fake_super;
         if let Some(dir) = &self.temp_dir {
             use std::os::unix::ffi::OsStringExt;
             options.temp_dir = Some(std::ffi::OsString::from_vec(dir.clone()));

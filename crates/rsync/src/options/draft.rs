@@ -180,6 +180,8 @@ impl Draft {
             self.refuse_iconv(environment),
             self.refuse_fake_attributes(),
         ];
+        // It was said what this side may do.
+        self.options.fake_super &= self.options.as_super.is_none();
         self.resolve_output();
         self.resolve_rsh();
         self.options.typed = self.typed.clone();

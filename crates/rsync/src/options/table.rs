@@ -448,6 +448,13 @@ words are checked, but there are no lines for them), `--compress-threads`, `--bl
 kernel; others are errors (exit code 23), as they are with rsync 3.5.0, whose message is another. The
 directory behind a link gets the attributes; rsync 3.5.0 gives them to the link, or fails to.
 
+What `--fake-super` keeps of a file can be written by whoever can write the file: send as a super-user
+only what you would believe him. What no file can stand for is an error (exit code 23), and the file is
+sent as what it is; rsync 3.5.0 ends there (11). The receiving side keeps no attributes that are called
+`user.rsync.*` at their source (23): they would be taken for what it keeps itself. rsync 3.5.0 stores
+them, and a file's owner can so give it a `security.capability` for the day it is brought back. ACLs are
+kept of a new directory with attributes, too; rsync 3.5.0 keeps them when it comes there again.
+
 A server takes no filter options: rules come from its client, over the connection. A daemon's client
 may not name files of the daemon's machine (`--exclude-from`, `--include-from`, `--password-file`,
 `--early-input`, `--log-file`, `--log-file-format`), and not `--copy-devices` and `--write-devices`

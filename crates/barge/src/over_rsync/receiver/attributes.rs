@@ -3,19 +3,20 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use barge_delta::{Checksum, WholeDigest};
-use barge_fs::{Dir, Error, Identity, Stat, Wanted};
+use barge_fs::{Dir, Identity, Stat};
 use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::attrs::{Acl, LongValue, XattrSet, XattrValue};
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::idlist::IdNames;
 use barge_rsync::wire::iflags::ItemFlags;
-use barge_types::{Mode, Name, Xattr, XattrName};
+use barge_types::{Mode, Xattr, XattrName};
 use bytes::Bytes;
 
 use super::decide::{Mapped, Rules, Want};
 use crate::filter::{RuleList, RuleSide};
 use crate::over_rsync::acl;
+use crate::over_rsync::fake_super;
 use crate::over_rsync::owners::{HostAccounts, Owners};
 
 /// What of entries is kept beside their content, and how it is named on this side.
@@ -61,8 +62,9 @@ impl Attributes {
             chmod.add(text);
         }
         let privileged = options.as_super.unwrap_or(identity.is_root());
+        let sets_any = privileged || options.fake_super;
         Self {
-            rules: Rules::new(options, privileged, identity.groups.clone()),
+            rules: Rules::new(options, sets_any, identity.groups.clone()),
             umask: identity.umask,
             chmod,
             acls: options.acls,
@@ -136,40 +138,41 @@ impl Attributes {
 
     /// Whether entries have ACLs or attributes that are kept.
     pub(super) fn keeps_any(&self) -> bool {
-        self.acls || self.xattrs > 0
+        self.acls || self.xattrs > 0 || self.is_fake()
+    }
+
+    /// Whether files stand for what only a super-user can make: `--fake-super`.
+    pub(super) fn is_fake(&self) -> bool {
+        self.rules.fake_super
     }
 
     /// Whether an attribute of a file here is the source's to decide about.
     pub(super) fn carries(&self, name: &XattrName) -> bool {
+        if !self.is_fake() {
+            return self.takes(name);
+        }
+        match name.as_bytes() {
+            fake_super::STAT => true,
+            fake_super::ACCESS | fake_super::DEFAULT => self.acls,
+            _ => fake_super::name_of_kept(name).is_some_and(|name| self.takes(&name)),
+        }
+    }
+
+    /// The same of an attribute as its source calls it.
+    fn takes(&self, name: &XattrName) -> bool {
         let bytes = name.as_bytes();
         if name.is_acl() {
             return self.acls;
         }
-        if self.xattrs == 0 || (self.xattrs < 2 && bytes.starts_with(OWN)) {
+        if self.xattrs == 0 || (self.xattrs < 2 && bytes.starts_with(fake_super::OURS)) {
             return false;
         }
         if self.filters.has_xattr_rules() {
             return !self.filters.excludes_xattr(bytes, RuleSide::Receiving);
         }
-        match self.privileged {
+        match self.privileged || self.is_fake() {
             true => !bytes.starts_with(b"system."),
             false => bytes.starts_with(b"user."),
-        }
-    }
-
-    /// Reads what an entry here has of all that is carried.
-    pub(super) fn there(&self, dir: &Dir, name: &Name) -> Result<Vec<Xattr>, Error> {
-        match self.keeps_any() {
-            true => dir.xattrs_of(name, &|name| self.carries(name)),
-            false => Ok(Vec::new()),
-        }
-    }
-
-    /// The same of a directory itself.
-    pub(super) fn there_self(&self, dir: &Dir) -> Result<Vec<Xattr>, Error> {
-        match self.keeps_any() {
-            true => dir.xattrs_of_self(&|name| self.carries(name)),
-            false => Ok(Vec::new()),
         }
     }
 
@@ -199,7 +202,7 @@ impl Attributes {
 
     fn resolve_set(&self, set: &XattrSet, there: &[Xattr], resolved: &mut Resolved) {
         for (number, attr) in (1..).zip(set.attrs()) {
-            let Some(name) = XattrName::new(attr.name()).filter(|name| self.carries(name)) else {
+            let Some(name) = XattrName::new(attr.name()).filter(|name| self.takes(name)) else {
                 continue;
             };
             if name.is_acl() {
@@ -248,26 +251,6 @@ impl Attributes {
         }
         acl
     }
-
-    /// What to set. `has_attributes` says that there may be attributes which are not wanted.
-    pub(super) fn wanted<'a>(
-        want: &Want,
-        xattrs: &'a [Xattr],
-        carries: &'a dyn Fn(&XattrName) -> bool,
-        has_attributes: bool,
-    ) -> Wanted<'a> {
-        Wanted {
-            uid: want.uid,
-            gid: want.gid,
-            mode: want.mode,
-            meant_for: None,
-            mtime: want.mtime,
-            atime: want.atime,
-            xattrs,
-            carries,
-            has_attributes,
-        }
-    }
 }
 
 impl Resolved {
@@ -315,6 +298,3 @@ fn differences(resolved: &Resolved, there: &[Xattr]) -> ItemFlags {
     }
     flags
 }
-
-/// Names of rsync's own: what `--fake-super` keeps.
-const OWN: &[u8] = b"user.rsync.%";

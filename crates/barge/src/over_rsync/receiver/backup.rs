@@ -156,7 +156,7 @@ impl Backup {
         match dir.rename_into(name, place, last) {
             // To another file system files and links can be copied; a device would be another there.
             Err(error) if error.is_mount_point() => match stat.kind {
-                StatKind::File | StatKind::Symlink => move_across(dir, name, stat, place, last),
+                StatKind::File | StatKind::Symlink => move_across(dir, name, place, last),
                 _ => Err(error),
             },
             renamed => renamed,
@@ -242,7 +242,9 @@ impl Tree {
 }
 
 /// Moves a file to another file system: the copy is complete before the old one goes.
-fn move_across(dir: &Dir, name: &Name, stat: &Stat, place: &Dir, last: &Name) -> Result<(), Error> {
+fn move_across(dir: &Dir, name: &Name, place: &Dir, last: &Name) -> Result<(), Error> {
+    // What is there, not what `--fake-super` lets it stand for.
+    let stat = &dir.stat(name)?;
     match stat.kind {
         StatKind::Symlink => place.make_symlink(last, &dir.read_link(name)?)?,
         _ => copy_file(dir, name, stat, place, last)?,

@@ -7,9 +7,10 @@ use barge_rsync::options::BasisKind;
 use barge_rsync::wire::iflags::{Basis, ItemFlags};
 use barge_types::{Kind, Name, RelPath};
 
-use super::attributes::{Attributes, Resolved};
+use super::attributes::Resolved;
 use super::decide::{self, Want};
 use super::generator::{Ask, At, Generator};
+use super::set::On;
 use super::side::Side;
 use super::texts::{self, Who};
 use super::walk::{Found, Step};
@@ -125,17 +126,20 @@ impl Generator {
         number: u8,
         dir: Dir,
     ) -> Option<Alternate> {
-        let stat = dir.find(name).ok().flatten()?;
+        let real = dir.find(name).ok().flatten()?;
+        let attributes = &self.side.attributes;
+        let stat = attributes.seen(On::Entry(&dir, name, &real), real).ok()?;
         if decide::kind(at.entry) != Some(stat.kind) {
             return None;
         }
-        let xattrs = self.side.attributes.there(&dir, name).ok()?;
+        let xattrs = attributes.there(On::Entry(&dir, name, &stat), &stat).ok()?;
         let found = Found { stat, xattrs };
         let same = match kind {
             None if stat.kind == StatKind::Directory => true,
             None => self.is_same_content(at, &dir, name, &stat),
             Some(Kind::Symlink { target }) => {
-                dir.read_link(name).is_ok_and(|there| there == *target)
+                let there = attributes.read_link(&dir, name);
+                there.is_ok_and(|there| there == *target)
             }
             Some(Kind::CharDevice(device) | Kind::BlockDevice(device)) => stat.rdev == *device,
             Some(_) => true,
@@ -287,12 +291,9 @@ impl Generator {
             });
         }
         let attributes = &self.side.attributes;
-        let carries = |name: &_| attributes.carries(name);
-        let keeps_any = attributes.keeps_any();
-        let wanted = Attributes::wanted(want, &resolved.xattrs, &carries, keeps_any);
-        let (_, applied) = staged.set(&wanted)?;
-        self.side
-            .not_set(Who::Generator, at.entry, &applied.failures);
+        let on = On::Staged(&staged);
+        let (_, failures) = attributes.set(on, at.entry, want, &resolved.xattrs, true)?;
+        self.side.not_set(Who::Generator, at.entry, &failures);
         staged.place(dir, name)
     }
 

@@ -13,6 +13,8 @@ use barge_types::{Mode, Timestamp};
 pub(super) struct Rules {
     pub(super) perms: bool,
     pub(super) executability: bool,
+    /// Links are files that stand for them, and have permissions.
+    pub(super) fake_super: bool,
     /// Owners are kept: they are asked for, and this side may give files away.
     pub(super) owner: bool,
     /// Groups are kept, as far as this side may set them.
@@ -60,6 +62,7 @@ impl Rules {
         Self {
             perms: options.perms,
             executability: options.executability && !options.perms,
+            fake_super: options.fake_super,
             owner: options.owner && privileged,
             group: options.group,
             privileged,
@@ -138,7 +141,7 @@ impl Rules {
         have: Option<&Stat>,
         withheld: Mode,
     ) -> Option<Mode> {
-        if entry.is_symlink() {
+        if entry.is_symlink() && !self.fake_super {
             return None;
         }
         match have {

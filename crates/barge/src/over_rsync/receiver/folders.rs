@@ -5,9 +5,10 @@ use barge_rsync::wire::entry::{DirKind, FileEntry};
 use barge_rsync::wire::iflags::ItemFlags;
 use barge_types::{Mode, Name, RelPath};
 
-use super::attributes::{Attributes, Resolved};
+use super::attributes::Resolved;
 use super::decide::Want;
 use super::generator::{Ask, At, Generator};
+use super::set::On;
 use super::texts::Who;
 use super::walk::{Found, Step};
 use crate::over_rsync::{Failure, Level};
@@ -196,7 +197,8 @@ impl Generator {
     }
 
     fn dress(&mut self, at: &At<'_>, dir: &Dir, new: bool) -> Result<(ItemFlags, Resolved), Error> {
-        let stat = dir.stat_self()?;
+        let attributes = &self.side.attributes;
+        let stat = attributes.seen(On::Dir(dir), dir.stat_self()?)?;
         let new_flags = new.then(|| self.flags_of_new(at));
         let attributes = &self.side.attributes;
         let (flags, mut want, resolved) = match new_flags {
@@ -205,7 +207,7 @@ impl Generator {
                 (flags, want, attributes.resolve(at.entry, None, &[]))
             }
             None => {
-                let xattrs = attributes.there_self(dir)?;
+                let xattrs = attributes.there(On::Dir(dir), &stat)?;
                 self.differences(at, &Found { stat, xattrs }, ItemFlags::default())
             }
         };
@@ -248,7 +250,7 @@ impl Generator {
         let full = want
             .mode
             .map(|mode| Mode::from_st_mode(mode.bits() | 0o700));
-        if full != want.mode && !attributes.is_root {
+        if full != want.mode && !attributes.is_root && !attributes.is_fake() {
             // Until what is in it is done.
             want.mode = full;
             if let Ok(target) = self.dirs.at(&at.entry.path.to_vec()) {
@@ -257,15 +259,10 @@ impl Generator {
         }
         let attributes = &self.side.attributes;
         attributes.leave_time(&mut want, at.entry, stat);
-        let carries = |name: &_| attributes.carries(name);
-        let may_have = attributes.keeps_any() && resolved.missing.is_empty();
-        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, may_have);
-        match dir.set_self(&wanted) {
-            Ok((_, applied)) => self
-                .side
-                .not_set(Who::Generator, at.entry, &applied.failures),
-            Err(error) => self.side.not_set(Who::Generator, at.entry, &[error]),
-        }
+        let is_all = resolved.missing.is_empty();
+        let set = attributes.set(On::Dir(dir), at.entry, &want, &resolved.xattrs, is_all);
+        let failures = set.map_or_else(|error| vec![error], |(_, failures)| failures);
+        self.side.not_set(Who::Generator, at.entry, &failures);
     }
 
     /// Gives a directory its time and mode, after what is in it was changed.
@@ -281,12 +278,11 @@ impl Generator {
             return;
         };
         let finished = self.side.root().dir(&target.path).and_then(|dir| {
-            let stat = dir.stat_self()?;
             let attributes = &self.side.attributes;
+            let stat = attributes.seen(On::Dir(&dir), dir.stat_self()?)?;
             let mut want = attributes.want(entry, Some(&stat));
             (want.uid, want.gid) = (None, None);
-            let wanted = Attributes::wanted(&want, &[], &|_| false, false);
-            Ok(dir.set_self(&wanted)?.1.failures)
+            Ok(attributes.set(On::Dir(&dir), entry, &want, &[], false)?.1)
         });
         let failures = finished.unwrap_or_else(|error| vec![error]);
         self.side.not_set(Who::Generator, entry, &failures);

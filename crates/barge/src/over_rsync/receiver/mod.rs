@@ -30,6 +30,7 @@ mod requests;
 mod rules;
 mod safe;
 mod scopes;
+mod set;
 mod side;
 mod sweep;
 mod texts;
@@ -167,7 +168,6 @@ fn not_honoured(options: &Options, asked: Option<&Asked>) -> Option<&'static str
             !options.server && widened && options.delete != Delete::No,
             "deletions with --relative or --files-from where it cannot tell what was asked for",
         ),
-        (options.fake_super, "--fake-super"),
         (options.write_devices, "--write-devices"),
     ];
     asked

@@ -1,14 +1,15 @@
 //! Symbolic links, devices and special files: made beside their place, then put there.
 
-use barge_fs::{Error, Stat, StatKind, unique_name};
+use barge_fs::{Dir, Error, Stat, StatKind, unique_name};
 use barge_rsync::options::BasisKind;
 use barge_rsync::wire::iflags::ItemFlags;
 use barge_types::{Kind, Name};
 
-use super::attributes::{Attributes, Resolved};
+use super::attributes::Resolved;
 use super::basis::Fit;
 use super::decide;
 use super::generator::{Ask, At, Generator};
+use super::set::On;
 use super::texts::Who;
 use super::walk::Step;
 use crate::over_rsync::unsafe_link::leads_out;
@@ -148,10 +149,14 @@ impl Generator {
     }
 
     pub(super) fn is_there(&self, name: &Name, stat: &Stat, kind: &Kind) -> bool {
+        let attributes = &self.side.attributes;
+        let Some(dir) = self.dir().filter(|dir| attributes.can_stand(dir, name)) else {
+            return false;
+        };
         match kind {
             Kind::Symlink { target } => {
-                let there = self.dir().and_then(|dir| dir.read_link(name).ok());
-                there.is_some_and(|there| there == *target)
+                let there = attributes.read_link(dir, name);
+                there.is_ok_and(|there| there == *target)
             }
             Kind::CharDevice(device) | Kind::BlockDevice(device) => stat.rdev == *device,
             _ => true,
@@ -199,6 +204,11 @@ impl Generator {
             _ => "mknod",
         };
         let fails = |error| (doing, error);
+        if self.side.attributes.is_fake() {
+            return self
+                .stand_in(dir, at, name, kind, have, resolved)
+                .map_err(fails);
+        }
         let temporary = unique_name().map_err(fails)?;
         match kind {
             Kind::Symlink { target } => dir.make_symlink(&temporary, target).map_err(fails)?,
@@ -206,13 +216,10 @@ impl Generator {
         }
         let attributes = &self.side.attributes;
         let want = attributes.want_in(dir, at.entry, have);
-        let carries = |name: &_| attributes.carries(name);
-        let keeps_any = attributes.keeps_any();
-        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, keeps_any);
         let placed = dir.stat(&temporary).and_then(|stat| {
-            let (_, applied) = dir.set(&temporary, &stat, &wanted)?;
-            self.side
-                .not_set(Who::Generator, at.entry, &applied.failures);
+            let on = On::Entry(dir, &temporary, &stat);
+            let (_, failures) = attributes.set(on, at.entry, &want, &resolved.xattrs, true)?;
+            self.side.not_set(Who::Generator, at.entry, &failures);
             dir.rename(&temporary, name)
         });
         if placed.is_err() {
@@ -220,6 +227,28 @@ impl Generator {
             let _ = dir.unlink(&temporary);
         }
         placed.map_err(|error| ("rename", error))
+    }
+
+    /// `--fake-super`: a file stands for the entry, empty, or with the target of a link.
+    fn stand_in(
+        &self,
+        dir: &Dir,
+        at: &At<'_>,
+        name: &Name,
+        kind: &Kind,
+        have: Option<&Stat>,
+        resolved: &Resolved,
+    ) -> Result<(), Error> {
+        let mut staged = dir.stage_unique(name)?;
+        if let Kind::Symlink { target } = kind {
+            staged.write_at(target, 0)?;
+        }
+        let attributes = &self.side.attributes;
+        let want = attributes.want_in(dir, at.entry, have);
+        let on = On::Staged(&staged);
+        let (_, failures) = attributes.set(on, at.entry, &want, &resolved.xattrs, true)?;
+        self.side.not_set(Who::Generator, at.entry, &failures);
+        staged.place(dir, name)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use barge_delta::DigestBytes;
-use barge_fs::{Applied, Dir, Error, Staged, Stat, Wanted};
+use barge_fs::{Dir, Error, Staged, Stat};
 use barge_rsync::WireError;
 use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
 use barge_rsync::wire::entry::FileEntry;
@@ -13,14 +13,15 @@ use barge_rsync::wire::iflags::Basis as BasisKind;
 use barge_rsync::wire::list::List;
 use barge_rsync::wire::sums::SumHead;
 use barge_rsync::wire::token::Token;
-use barge_types::{Mode, Name, RelPath};
+use barge_types::{Mode, Name, RelPath, Xattr};
 
-use super::attributes::{Attributes, Resolved};
+use super::attributes::Resolved;
 use super::decide::{self, Want};
 use super::dirs::OpenDir;
 use super::partial::Delayed;
 use super::progress::Progress;
 use super::requests::{How, Request, Transfer};
+use super::set::On;
 use super::side::{Side, Told, Verdict};
 use super::texts::{self, Who};
 use super::write::{Basis, Writer, Zeros};
@@ -197,35 +198,35 @@ impl Receiving {
         let attributes = &self.side.attributes;
         let resolved = attributes.resolve(entry, None, &request.known);
         self.all_came(request, &resolved);
-        let carries = |name: &_| attributes.carries(name);
-        let has_others = resolved.missing.is_empty();
-        let set = |mode| {
-            let want = Want {
-                mode,
-                ..Want::default()
-            };
-            let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, has_others);
-            self.set_on(entry, &wanted)
-        };
-        let (stat, applied) = set(None)?;
+        let is_all = resolved.missing.is_empty();
+        let set = |mode| self.set_in_place(entry, mode, &resolved.xattrs, is_all);
+        let (stat, failures) = set(None)?;
         let is_shut = stat.mode.bits() & 0o200 == 0 && !entry.is_symlink();
-        if applied.failures.is_empty() || !is_shut || attributes.is_root {
-            return Ok(applied.failures);
+        if failures.is_empty() || !is_shut || attributes.is_root {
+            return Ok(failures);
         }
         // Not even its owner may set attributes of what he may not write to.
-        let open = Wanted {
-            mode: Some(Mode::from_st_mode(stat.mode.bits() | 0o200)),
-            ..Wanted::NOTHING
-        };
-        self.set_on(entry, &open)?;
-        Ok(set(Some(stat.mode))?.1.failures)
+        let open = Mode::from_st_mode(stat.mode.bits() | 0o200);
+        self.set_in_place(entry, Some(open), &[], false)?;
+        Ok(set(Some(stat.mode))?.1)
     }
 
-    /// Sets something on an entry that is in its place.
-    fn set_on(&self, entry: &FileEntry, wanted: &Wanted<'_>) -> Result<(Stat, Applied), Error> {
-        let root = self.side.root();
+    /// Sets a mode and attributes of an entry that is in its place.
+    fn set_in_place(
+        &self,
+        entry: &FileEntry,
+        mode: Option<Mode>,
+        xattrs: &[Xattr],
+        is_all: bool,
+    ) -> Result<(Stat, Vec<Error>), Error> {
+        let (root, attributes) = (self.side.root(), &self.side.attributes);
+        let want = Want {
+            mode,
+            ..Want::default()
+        };
+        let set = |on: On<'_>| attributes.set(on, entry, &want, xattrs, is_all);
         if entry.path.is_root() {
-            return root.dir(&RelPath::root())?.set_self(wanted);
+            return set(On::Dir(&root.dir(&RelPath::root())?));
         }
         let above = match entry.path.dir() {
             Some(dir) => RelPath::new(dir.strip_prefix(b"/").unwrap_or(dir))?,
@@ -233,17 +234,18 @@ impl Receiving {
         };
         let name = self.side.name_of(entry)?;
         if entry.is_dir() {
-            return root.dir(&above.join(&name))?.set_self(wanted);
+            return set(On::Dir(&root.dir(&above.join(&name))?));
         }
         let dir = root.dir(&above)?;
-        let stat = dir.stat(&name)?;
+        let real = dir.stat(&name)?;
+        let stat = attributes.seen(On::Entry(&dir, &name, &real), real)?;
         if decide::kind(entry) != Some(stat.kind) {
             return Err(Error {
                 op: "setxattr",
                 errno: ESTALE,
             });
         }
-        dir.set(&name, &stat, wanted)
+        set(On::Entry(&dir, &name, &stat))
     }
 
     /// Says that values of attributes did not come, though the sender has them.
@@ -694,12 +696,9 @@ impl Receiving {
         if whole {
             self.all_came(request, &resolved);
         }
-        let carries = |name: &_| attributes.carries(name);
-        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, attributes.keeps_any());
-        match staged.set(&wanted) {
-            Ok((_, applied)) => self.side.not_set(Who::Receiver, entry, &applied.failures),
-            Err(error) => self.side.not_set(Who::Receiver, entry, &[error]),
-        }
+        let set = attributes.set(On::Staged(staged), entry, &want, &resolved.xattrs, true);
+        let failures = set.map_or_else(|error| vec![error], |(_, failures)| failures);
+        self.side.not_set(Who::Receiver, entry, &failures);
     }
 }
 

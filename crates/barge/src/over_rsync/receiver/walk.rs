@@ -9,10 +9,11 @@ use barge_rsync::wire::iflags::ItemFlags;
 use barge_rsync::wire::list::List;
 use barge_types::{Name, Xattr};
 
-use super::attributes::{Attributes, Resolved};
+use super::attributes::Resolved;
 use super::decide::{self, Want};
 use super::dirs::TargetDir;
 use super::generator::{Ask, At, Generator};
+use super::set::On;
 use super::texts::{self, Who};
 use crate::over_rsync::{Failure, Level};
 
@@ -296,14 +297,22 @@ impl Generator {
                 dir: Some(dir),
                 target,
                 ..
-            }) if !target.is_fresh() => dir.find(name),
+            }) if !target.is_fresh() => {
+                let found = dir.find(name)?;
+                let attributes = &self.side.attributes;
+                let seen = |real| attributes.seen(On::Entry(dir, name, &real), real);
+                found.map(seen).transpose()
+            }
             _ => Ok(None),
         }
     }
 
     /// The same, also where it was not there when it was looked at before.
     pub(super) fn find_now(&self, name: &Name) -> Option<Stat> {
-        self.dir()?.find(name).ok().flatten()
+        let dir = self.dir()?;
+        let real = dir.find(name).ok().flatten()?;
+        let on = On::Entry(dir, name, &real);
+        self.side.attributes.seen(on, real).ok()
     }
 
     /// The current directory; `None` when it is not there.
@@ -320,7 +329,10 @@ impl Generator {
     /// Looks at an entry that is there, attributes and all.
     pub(super) fn look(&self, at: &At<'_>, name: &Name, stat: Stat) -> Option<Found> {
         let xattrs = match self.dir() {
-            Some(dir) => self.side.attributes.there(dir, name),
+            Some(dir) => self
+                .side
+                .attributes
+                .there(On::Entry(dir, name, &stat), &stat),
             None => Ok(Vec::new()),
         };
         match xattrs {
@@ -420,18 +432,13 @@ impl Generator {
     fn set(&mut self, at: &At<'_>, name: &Name, stat: &Stat, mut want: Want, resolved: &Resolved) {
         let attributes = &self.side.attributes;
         attributes.leave_time(&mut want, at.entry, stat);
-        let carries = |name: &_| attributes.carries(name);
-        let may_have = attributes.keeps_any() && resolved.missing.is_empty();
-        let wanted = Attributes::wanted(&want, &resolved.xattrs, &carries, may_have);
         let Some(dir) = self.dir() else {
             return;
         };
-        match dir.set(name, stat, &wanted) {
-            Ok((_, applied)) => self
-                .side
-                .not_set(Who::Generator, at.entry, &applied.failures),
-            Err(error) => self.side.not_set(Who::Generator, at.entry, &[error]),
-        }
+        let (on, is_all) = (On::Entry(dir, name, stat), resolved.missing.is_empty());
+        let set = attributes.set(on, at.entry, &want, &resolved.xattrs, is_all);
+        let failures = set.map_or_else(|error| vec![error], |(_, failures)| failures);
+        self.side.not_set(Who::Generator, at.entry, &failures);
     }
 
     pub(super) fn cannot_look(&self, entry: &FileEntry, error: &Error) {

@@ -11,7 +11,7 @@ use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::entry::{DirKind, FileEntry, WirePath};
 use barge_rsync::wire::flist::Inode;
-use barge_types::{Name, Timestamp, XattrName};
+use barge_types::{Name, Timestamp, Xattr, XattrName};
 
 use super::attributes::{Attributes, Carried};
 use super::bases::{Bases, Opened, Reach};
@@ -19,6 +19,7 @@ use super::trouble;
 use crate::filter::{RuleSide, Scope};
 use crate::over_rsync::Level;
 use crate::over_rsync::agreed::ModuleBase;
+use crate::over_rsync::fake_super::{self, FakeStat};
 use crate::over_rsync::run::Run;
 use crate::over_rsync::unsafe_link::leads_out;
 
@@ -197,15 +198,16 @@ impl Look {
         kind: DirKind,
         scope: &Scope,
     ) -> Option<Listed> {
-        let mut entry = self.entry(path, held.stat());
+        let read = held.xattrs(&|name| self.carried.carries(name, scope));
+        let (stat, attributes) = self.sorted(reach, &path, read, held.stat());
+        let mut entry = self.entry(path, &stat);
         entry.dir_kind = kind;
         entry.tag = Reach {
             is_referent: true,
             ..reach
         }
         .tag();
-        let attributes = held.xattrs(&|name| self.carried.carries(name, scope));
-        self.complete(entry, held.stat(), attributes, None)
+        self.complete(entry, &stat, attributes, None)
     }
 
     /// Whether the module's own rules refuse a path in it: what a client names there is not there.
@@ -303,13 +305,19 @@ impl Look {
         seen: &Seen,
         device: u64,
     ) -> Option<Listed> {
-        let stat = seen.stat();
-        let mut entry = self.entry(path, stat);
-        if entry.path.to_vec().len() > MAX_PATH {
-            let text = [b"skipping overly long name: ", &*entry.path.to_vec(), b"\n"].concat();
+        if path.to_vec().len() > MAX_PATH {
+            let text = [b"skipping overly long name: ", &*path.to_vec(), b"\n"].concat();
             trouble::general(&self.run, text);
             return None;
         }
+        let carries = |name: &XattrName| self.carried.carries(name, &here.scope);
+        let read = match seen {
+            _ if self.carried.is_nothing() => Ok(Vec::new()),
+            Seen::Itself(_) => here.dir.xattrs_of(name, &carries),
+            Seen::Referent(held) => held.xattrs(&carries),
+        };
+        let (stat, attributes) = self.sorted(here.reach, &path, read, seen.stat());
+        let mut entry = self.entry(path, &stat);
         let is_referent = matches!(seen, Seen::Referent(_));
         entry.tag = Reach {
             is_referent,
@@ -319,7 +327,7 @@ impl Look {
         if self.options.copy_devices && entry.is_device() && !is_referent {
             self.list_as_file(here, name, &mut entry)?;
         }
-        if self.is_beyond(device, stat) {
+        if self.is_beyond(device, &stat) {
             if self.options.one_file_system > 1 {
                 return None;
             }
@@ -329,18 +337,48 @@ impl Look {
             entry.dir_kind = DirKind::NoContent;
         }
         if stat.kind == StatKind::Symlink && self.options.links {
-            match here.dir.read_link(name) {
+            let target = match seen.stat().kind {
+                StatKind::Symlink => here.dir.read_link(name),
+                _ => fake_super::read_link(&here.dir, name),
+            };
+            match target {
                 Ok(target) => entry.extra_mut().link = Some(self.unmunged(target)),
                 Err(error) => return self.unseen(here.reach, &entry.path, &error),
             }
         }
-        let carries = |name: &XattrName| self.carried.carries(name, &here.scope);
-        let attributes = match seen {
-            _ if self.carried.is_nothing() => Ok(Vec::new()),
-            Seen::Itself(_) => here.dir.xattrs_of(name, &carries),
-            Seen::Referent(held) => held.xattrs(&carries),
+        self.complete(entry, &stat, attributes, Some(&here.dir))
+    }
+
+    /// What was read of an entry's attributes, and the look at what it is or stands for. An entry
+    /// whose attributes cannot be read has none.
+    fn sorted(
+        &self,
+        reach: Reach,
+        path: &WirePath,
+        read: Result<Vec<Xattr>, Error>,
+        real: &Stat,
+    ) -> (Stat, Option<Attributes>) {
+        let quoted = || self.bases.quoted(reach, &path.to_vec());
+        let sorted = match read {
+            Ok(read) => Attributes::sort(read, self.options.fake_super),
+            Err(error) => {
+                trouble::failed(&self.run, error.op, &quoted(), &error);
+                return (*real, None);
+            }
         };
-        self.complete(entry, stat, attributes, Some(&here.dir))
+        let mut stat = *real;
+        if let Some(text) = &sorted.fake_stat {
+            let fake = FakeStat::parse(text);
+            if !fake.is_some_and(|fake| fake.lay_over(&mut stat)) {
+                trouble::corrupt_stat(&self.run, &quoted(), text);
+            }
+        }
+        let is_node = matches!(stat.kind, StatKind::CharDevice | StatKind::BlockDevice);
+        if self.options.copy_devices && is_node && real.kind == StatKind::File {
+            // What a device has in it is in what stands for it.
+            stat.kind = StatKind::File;
+        }
+        (stat, Some(sorted))
     }
 
     /// `--copy-devices`: what a device has in it is sent as a file.
@@ -415,15 +453,11 @@ impl Look {
         &mut self,
         mut entry: FileEntry,
         stat: &Stat,
-        attributes: Result<Vec<barge_types::Xattr>, Error>,
+        attributes: Option<Attributes>,
         dir: Option<&Dir>,
     ) -> Option<Listed> {
-        match attributes {
-            Ok(attributes) => Attributes::sort(attributes).put(&mut entry, &self.options),
-            Err(error) => {
-                let quoted = self.bases.quoted(Reach::of(&entry), &entry.path.to_vec());
-                trouble::failed(&self.run, error.op, &quoted, &error);
-            }
+        if let Some(attributes) = attributes {
+            attributes.put(&mut entry, &self.options);
         }
         if let Some(dir) = dir.filter(|_| self.options.checksum && entry.is_file()) {
             entry.extra_mut().checksum = Some(self.checksum(&entry, dir));

@@ -49,6 +49,15 @@ pub(super) fn not_opened(run: &Run, path: &[u8], error: &Error) {
     general(run, text.concat());
 }
 
+/// What `--fake-super` has kept of an entry is nothing that rsync writes: the entry is listed as what
+/// it is.
+pub(super) fn corrupt_stat(run: &Run, path: &[u8], text: &[u8]) {
+    let head = b"Corrupt user.rsync.%stat xattr attached to ";
+    // Anybody may have written whatever there.
+    let text = &text[..text.len().min(100)];
+    general(run, [&head[..], path, b": \"", text, b"\"\n"].concat());
+}
+
 /// What was there is there no more.
 pub(super) fn vanished(run: &Run, path: &[u8]) {
     run.trouble(IoErrors::VANISHED);
