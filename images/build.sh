@@ -22,6 +22,8 @@ for name in rsync nc touch sleep sync stat test true cat; do
     ln -s barge "$root/usr/bin/$name"
 done
 ln -s ../usr/bin/barge "$root/bin/stunnel"
+ln -s usr/bin/barge "$root/blockrsync"
+ln -s usr/bin/barge "$root/proxy"
 install -m 755 /bin/bash-static "$root/bin/bash"
 ln -s bash "$root/bin/sh"
 install -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"

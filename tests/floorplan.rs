@@ -15,8 +15,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fs", &["types"]),
     ("native", &["types", "delta"]),
     ("rsync", &["types", "delta"]),
+    ("blockrsync", &[]),
     ("net", &[]),
-    ("barge", &["types", "delta", "fs", "native", "rsync"]),
+    (
+        "barge",
+        &["types", "delta", "fs", "native", "rsync", "blockrsync"],
+    ),
     ("agent", &["types", "net", "barge"]),
 ];
 

@@ -35,6 +35,9 @@ fn main() -> ExitCode {
     if let Some(args) = personality::stunnel::arguments(std::env::args_os()) {
         return personality::stunnel::main(&args).into();
     }
+    if let Some(program) = personality::blockrsync::Program::called(std::env::args_os()) {
+        return program.main().into();
+    }
     if let Some(tool) = personality::tools::Tool::called(std::env::args_os()) {
         return tool.main().into();
     }

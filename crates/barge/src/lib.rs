@@ -28,6 +28,7 @@ mod filter;
 mod limit;
 mod monitor;
 mod options;
+pub mod over_blockrsync;
 mod over_native;
 pub mod over_rsync;
 mod plan;

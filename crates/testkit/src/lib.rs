@@ -13,4 +13,5 @@ pub mod peer;
 mod random;
 pub mod record;
 pub mod scratch;
+pub mod stock_blockrsync;
 pub mod tree;

@@ -70,6 +70,50 @@ impl Drop for Mounted {
     }
 }
 
+/// An image as a block device, which is given back when dropped.
+pub struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    /// Makes an image of `len` bytes at `image` and a device of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mounted::ext4`].
+    pub fn new(image: &Path, len: u64) -> io::Result<Self> {
+        File::create(image)?.set_len(len)?;
+        Self::attach(image, &[])
+    }
+
+    /// A device of an image, with further options of `losetup(8)`: `--read-only`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mounted::ext4`].
+    pub fn attach(image: &Path, options: &[&str]) -> io::Result<Self> {
+        let mut losetup = Command::new(tool("losetup"));
+        losetup.args(["--find", "--show"]).args(options).arg(image);
+        let output = losetup.output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(io::Error::other(format!("losetup: {said}")));
+        }
+        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(Self(name.into()))
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        // Nothing to do about it: it stays until the machine ends.
+        let _ = run(Command::new(tool("losetup")).arg("--detach").arg(&self.0));
+    }
+}
+
 /// A program by its name, also where an ordinary user's `PATH` does not look.
 pub(crate) fn tool(name: &str) -> PathBuf {
     let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];

@@ -1,5 +1,6 @@
 //! What the program becomes when it is called by another program's name.
 
+pub(crate) mod blockrsync;
 pub(crate) mod rsync;
 pub(crate) mod stunnel;
 pub(crate) mod tools;

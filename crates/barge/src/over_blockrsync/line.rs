@@ -1,0 +1,60 @@
+//! What both sides do with a connection.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use barge_blockrsync::Greeting;
+use bytes::BytesMut;
+
+use super::Failure;
+use crate::over_rsync::{Connection, Input, Output};
+
+/// How long a peer of ours may be silent, or not take what it is sent, when it is its turn. What it
+/// may do meanwhile is write 1 GiB to its disk.
+pub(super) const SILENCE: Duration = Duration::from_secs(600);
+
+/// Says who we are and hears who the peer is; what came behind that is in the buffer.
+///
+/// A stock peer greets when it has read all it has: that can take hours.
+pub(super) fn greet(line: &mut Connection, len: u64) -> Result<(Greeting, BytesMut), Failure> {
+    let mut came = BytesMut::new();
+    let said = send(&mut *line.output, &Greeting::ours(len), Some(SILENCE));
+    said.map_err(|_| Failure::Unused)?;
+    loop {
+        if let Some(greeting) = Greeting::decode(&mut came) {
+            return Ok((greeting, came));
+        }
+        match receive(&mut *line.input, &mut came, None) {
+            Ok(1..) => {}
+            _ if came.is_empty() => return Err(Failure::Unused),
+            Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Waits for bytes and adds them to `to`; 0 at the end.
+pub(super) fn receive(
+    input: &mut dyn Input,
+    to: &mut BytesMut,
+    patience: Option<Duration>,
+) -> Result<usize, Failure> {
+    let mut buffer = [0; 16 << 10];
+    let count = input.read(&mut buffer, patience).map_err(Failure::Lost)?;
+    to.extend_from_slice(&buffer[..count]);
+    Ok(count)
+}
+
+/// Sends all of `bytes`.
+pub(super) fn send(
+    output: &mut dyn Output,
+    mut bytes: &[u8],
+    patience: Option<Duration>,
+) -> Result<(), Failure> {
+    while !bytes.is_empty() {
+        let pieces = [IoSlice::new(bytes)];
+        let count = output.write(&pieces, patience).map_err(Failure::Lost)?;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! A block device, or a raw image in a regular file, by an operator's own path.
+
+use std::fs::{File, Permissions};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+
+use barge_types::Device;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{Whence, ftruncate, lseek};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::read::{next_data, read_whole};
+use crate::{Error, Stat, StatKind};
+
+/// An open block device or raw image. Reads and writes take offsets, so threads may share it.
+#[derive(Debug)]
+pub struct Disk {
+    file: File,
+    is_device: bool,
+}
+
+impl Disk {
+    /// Opens it to be read.
+    ///
+    /// # Errors
+    ///
+    /// `openat`: `ELOOP` when its last name is a symbolic link, `ENOTBLK` when it is anything else
+    /// but a block device or a regular file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let flags = OFlag::O_RDONLY | CAREFUL;
+        let opened = open(path, flags, Mode::empty()).map_err(Error::of("openat"))?;
+        Self::of("openat", opened)
+    }
+
+    /// Opens it to be overwritten, for this one alone; an image that is not there is made, empty and of
+    /// mode 0660.
+    ///
+    /// # Errors
+    ///
+    /// `openat O_RDWR`, as [`Disk::open`], `EROFS` when the device takes no writing, and `EBUSY` when it
+    /// is mounted, or somebody else writes it or the image.
+    pub fn open_to_write(path: &Path) -> Result<Self, Error> {
+        let op = "openat O_RDWR";
+        // For a device that is there O_EXCL means that nobody else may have it so.
+        let flags = OFlag::O_RDWR | OFlag::O_EXCL | CAREFUL;
+        let opened = match open(path, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Self::create(path),
+            opened => opened.map_err(Error::of(op))?,
+        };
+        Self::of(op, opened)?.for_us_alone(op)
+    }
+
+    fn create(path: &Path) -> Result<Self, Error> {
+        let op = "openat O_CREAT";
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | CAREFUL;
+        let mode = Mode::from_bits_truncate(IMAGE_MODE);
+        let opened = open(path, flags, mode).map_err(Error::of(op))?;
+        let disk = Self::of(op, opened)?;
+        // The group of the volume is to use it, whatever the umask.
+        disk.file
+            .set_permissions(Permissions::from_mode(IMAGE_MODE))
+            .map_err(Error::of_io("fchmod"))?;
+        disk.for_us_alone(op)
+    }
+
+    fn of(op: &'static str, opened: OwnedFd) -> Result<Self, Error> {
+        let is_device = match Stat::of(&opened)?.kind {
+            StatKind::BlockDevice => true,
+            StatKind::File => false,
+            _ => return Err(Error::new(op, Errno::ENOTBLK)),
+        };
+        Ok(Self {
+            file: opened.into(),
+            is_device,
+        })
+    }
+
+    fn for_us_alone(self, op: &'static str) -> Result<Self, Error> {
+        if self.is_device {
+            return match is_read_only(self.stat()?.rdev) {
+                true => Err(Error::new(op, Errno::EROFS)),
+                false => Ok(self),
+            };
+        }
+        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(op, Errno::EBUSY)),
+            // A file system without locks cannot tell.
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether it is a device, whose length is as it is.
+    pub fn is_device(&self) -> bool {
+        self.is_device
+    }
+
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// `lseek`.
+    pub fn len(&self) -> Result<u64, Error> {
+        let end = lseek(&self.file, 0, Whence::SeekEnd).map_err(Error::of("lseek"))?;
+        u64::try_from(end).map_err(|_| Error::new("lseek", Errno::EIO))
+    }
+
+    /// Whether there is nothing in it.
+    ///
+    /// # Errors
+    ///
+    /// `lseek`.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Looks at it: of an image its times tell whether it was changed; of a device they do not.
+    ///
+    /// # Errors
+    ///
+    /// `fstat`.
+    pub fn stat(&self) -> Result<Stat, Error> {
+        Stat::of(&self.file)
+    }
+
+    /// Fills `buf` from `offset` on; fewer bytes only at the end.
+    ///
+    /// # Errors
+    ///
+    /// `pread`.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
+        read_whole(&self.file, buf, offset)
+    }
+
+    /// The first run of data in `[from, end)`; `None` when only a hole remains there. All of a device
+    /// is data.
+    ///
+    /// # Errors
+    ///
+    /// `lseek`.
+    pub fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
+        match self.is_device {
+            true => Ok((from < end).then_some(from..end)),
+            false => next_data(&self.file, from, end),
+        }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// `pwrite`; `ENOSPC` at the end of a device.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(Error::of_io("pwrite"))
+    }
+
+    /// Makes a range within its length read as zeros: discarded or a hole where that can be, written
+    /// elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// `pwrite`.
+    pub fn discard(&self, range: Range<u64>) -> Result<(), Error> {
+        let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let start = i64::try_from(range.start);
+        let len = i64::try_from(range.end.saturating_sub(range.start));
+        if let (Ok(start), Ok(len @ 1..)) = (start, len)
+            && fallocate(&self.file, how, start, len).is_ok()
+        {
+            return Ok(());
+        }
+        // It has no holes, or none between these borders; whatever else is wrong, writing tells.
+        self.write_zeros(range)
+    }
+
+    /// Writes zeros.
+    ///
+    /// # Errors
+    ///
+    /// `pwrite`.
+    pub fn write_zeros(&self, range: Range<u64>) -> Result<(), Error> {
+        let mut at = range.start;
+        while at < range.end {
+            let some = (range.end - at).min(ZEROS.len() as u64);
+            self.write_at(&ZEROS[..some as usize], at)?;
+            at += some;
+        }
+        Ok(())
+    }
+
+    /// Makes an image so long: cuts it, or lengthens it by a hole.
+    ///
+    /// # Errors
+    ///
+    /// `ftruncate`, with `EFBIG` for a length no file can have, `EINVAL` for a device.
+    pub fn set_len(&self, len: u64) -> Result<(), Error> {
+        let len = i64::try_from(len).map_err(|_| Error::new("ftruncate", Errno::EFBIG))?;
+        ftruncate(&self.file, len).map_err(Error::of("ftruncate"))
+    }
+
+    /// Waits until all that was written is on the disk (`fsync(2)`).
+    ///
+    /// # Errors
+    ///
+    /// `fsync`, also when the kernel failed to write something back.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_all().map_err(Error::of_io("fsync"))
+    }
+}
+
+/// Whether a device takes no writing, which opening it does not tell: read(2) of its attribute does.
+/// False where that cannot be told.
+fn is_read_only(device: Device) -> bool {
+    let attribute = format!("/sys/dev/block/{}:{}/ro", device.major, device.minor);
+    std::fs::read(attribute).is_ok_and(|value| value.starts_with(b"1"))
+}
+
+/// No link, no controlling terminal, no waiting for a fifo's other end.
+const CAREFUL: OFlag = OFlag::O_NOFOLLOW
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC);
+
+const IMAGE_MODE: u32 = 0o660;
+
+static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+    use crate::trees::roots;
+
+    #[test]
+    fn image_that_is_not_there_is_made_for_its_group() {
+        for (folder, _) in roots() {
+            let path = folder.path().join("disk.img");
+            assert!(Disk::open(&path).unwrap_err().is_not_found());
+            let disk = Disk::open_to_write(&path).unwrap();
+            disk.set_len(1 << 20).unwrap();
+            disk.write_at(b"abc", 70_000).unwrap();
+            assert_eq!(disk.len(), Ok(1 << 20));
+            disk.discard(65_536..131_072).unwrap();
+            disk.sync().unwrap();
+            let mut buf = [1; 3];
+            assert_eq!(Disk::open(&path).unwrap().read_at(&mut buf, 70_000), Ok(3));
+            assert_eq!(buf, [0; 3]);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+        }
+    }
+
+    #[test]
+    fn image_is_written_by_one_at_a_time() {
+        for (folder, _) in roots() {
+            let path = folder.path().join("disk.img");
+            let first = Disk::open_to_write(&path).unwrap();
+            let second = Disk::open_to_write(&path).unwrap_err();
+            assert_eq!(second, Error::new("openat O_RDWR", Errno::EBUSY));
+            drop(first);
+            assert!(Disk::open_to_write(&path).is_ok());
+        }
+    }
+
+    #[test]
+    fn zeros_are_written_between_borders_where_no_hole_can_be() {
+        for (folder, _) in roots() {
+            let path = folder.path().join("disk.img");
+            fs::write(&path, [7; 10_000]).unwrap();
+            let disk = Disk::open_to_write(&path).unwrap();
+            disk.discard(3..9_000).unwrap();
+            disk.write_zeros(9_990..9_991).unwrap();
+            let read = fs::read(&path).unwrap();
+            assert_eq!(read.len(), 10_000);
+            assert!(read.iter().enumerate().all(|(at, &byte)| {
+                let zero = (3..9_000).contains(&at) || at == 9_990;
+                byte == if zero { 0 } else { 7 }
+            }));
+        }
+    }
+
+    #[test]
+    fn what_is_neither_device_nor_file_is_refused_at_once() {
+        for (folder, _) in roots() {
+            let path = |name: &str| folder.path().join(name);
+            fs::create_dir(path("directory")).unwrap();
+            fs::write(path("file"), "").unwrap();
+            symlink("file", path("link")).unwrap();
+            nix::unistd::mkfifo(&path("fifo"), Mode::S_IRWXU).unwrap();
+            for (name, to_read, to_write) in [
+                ("directory", Errno::ENOTBLK, Errno::EISDIR),
+                ("fifo", Errno::ENOTBLK, Errno::ENOTBLK),
+                ("link", Errno::ELOOP, Errno::ELOOP),
+            ] {
+                let errno = |opened: Result<Disk, Error>| opened.unwrap_err().errno;
+                assert_eq!(errno(Disk::open(&path(name))), to_read as i32, "{name}");
+                let opened = Disk::open_to_write(&path(name));
+                assert_eq!(errno(opened), to_write as i32, "{name}");
+            }
+            let opened = Disk::open(Path::new("/dev/null"));
+            assert_eq!(opened.unwrap_err().errno, Errno::ENOTBLK as i32);
+        }
+    }
+}
