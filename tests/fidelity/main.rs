@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test says why it was skipped")]
 
 mod borders;
+mod fake_super;
 mod filesystems;
 mod ordinary_user;
 mod whole;

@@ -201,12 +201,17 @@ impl Generator {
             }
             self.target_dir().touch();
         }
+        self.stays_out(at).map(Some)
+    }
+
+    /// Says that an entry is as it is to be where it is, and that is not here.
+    pub(super) fn stays_out(&mut self, at: &At<'_>) -> Result<Step, Failure> {
         let step = self.up_to_date(at, ItemFlags::default())?;
         // Nothing is there that other names of the file could be linked to.
-        Ok(Some(match self.group(at) {
+        Ok(match self.group(at) {
             Some(_) => Step::Nothing,
             None => step,
-        }))
+        })
     }
 
     /// Keeps what an alternate takes the place of, where that is wanted.

@@ -127,7 +127,7 @@ impl Generator {
         };
         let begun = match (alternate.fit, self.side.options.basis_kind) {
             (Fit::Kind | Fit::Content, _) => ItemFlags::LOCAL | ItemFlags::CHANGE,
-            (Fit::All, BasisKind::Compare) => return self.up_to_date(at, ItemFlags::default()),
+            (Fit::All, BasisKind::Compare) => return self.stays_out(at),
             (Fit::All, BasisKind::Link) => match self.link_alternate(at, name, &alternate)? {
                 Some(step) => return Ok(step),
                 None => ItemFlags::LOCAL,
