@@ -17,7 +17,9 @@ use nix::unistd::geteuid;
 use crate::cases::{GROUPS, Group, Order, Target};
 use crate::known::Known;
 use crate::roles::{Cast, Ended, Player, Role, Run, stock_version};
-use crate::text::{difference, masked, sorted, voices, wire_bytes};
+use crate::text::{
+    difference, masked, shows_progress, sorted, voices, wire_bytes, without_empty_lines,
+};
 use crate::trees;
 
 /// Plays all cases of a role.
@@ -247,17 +249,23 @@ impl Case<'_> {
         if is_free {
             found.extend(named("stdout", difference(&sorted(&a), &sorted(&b))));
         } else {
-            found.extend(spoken("stdout", &a, &b));
+            let touched = match self.group.order {
+                Order::KeptByPush => trees::TOUCHED,
+                _ => &[],
+            };
+            found.extend(spoken("stdout", (&a, &b), touched));
         }
-        let (a, b) = (
-            text(stock, &stock.ended.stderr),
-            text(ours, &ours.ended.stderr),
-        );
-        found.extend(named("stderr", difference(&sorted(&a), &sorted(&b))));
+        let errors = [stock, ours].map(|played| text(played, &played.ended.stderr));
+        let [a, b] = errors.each_ref().map(|errors| match shows_progress(&a) {
+            true => without_empty_lines(sorted(errors)),
+            false => sorted(errors),
+        });
+        found.extend(named("stderr", difference(&a, &b)));
         if let Some(a) = stock.ended.logs.get("client.log") {
             let nothing = Vec::new();
             let b = ours.ended.logs.get("client.log").unwrap_or(&nothing);
-            found.extend(spoken("client.log", &text(stock, a), &text(ours, b)));
+            let (a, b) = (text(stock, a), text(ours, b));
+            found.extend(spoken("client.log", (&a, &b), &[]));
         }
         let wire = [&stock.ended.stdout, &ours.ended.stdout].map(|text| wire_bytes(text));
         if let [Some(a), Some(b)] = wire
@@ -286,8 +294,9 @@ impl Case<'_> {
     }
 }
 
-fn spoken(what: &str, stock: &[u8], ours: &[u8]) -> Vec<String> {
-    let pairs = voices(stock).into_iter().zip(voices(ours));
+fn spoken(what: &str, (stock, ours): (&[u8], &[u8]), touched: &[&str]) -> Vec<String> {
+    let ours = voices(ours, touched);
+    let pairs = voices(stock, touched).into_iter().zip(ours);
     let found = pairs.flat_map(|(a, b)| difference(&a, &b));
     named(what, found.collect())
 }

@@ -88,15 +88,28 @@ static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
 /// hard links, which the generator makes whenever the receiver happens to be through with the file;
 /// what the sender removes when it hears that a file is through; and whatever is said again, since
 /// a file is asked for again when its first content turned out to be wrong.
-pub(crate) fn voices(text: &[u8]) -> [Vec<&[u8]>; 5] {
+///
+/// Whoever speaks while the line of a progress is open ends that one first, if it is the same
+/// process; where that happens is decided by the scheduler, too.
+///
+/// `touched` are the names of what changes in its attributes alone: where unchanged entries are
+/// named, too, the generator names these, and the sender no others that are called so.
+pub(crate) fn voices<'a>(text: &'a [u8], touched: &[&str]) -> [Vec<&'a [u8]>; 5] {
     let mut voices: [Vec<&[u8]>; 5] = Default::default();
     let lines = text.split_inclusive(|&byte| byte == b'\n');
-    for line in lines.flat_map(said_at_once) {
+    let mut pieces = lines.flat_map(said_at_once).peekable();
+    let mut is_open = false;
+    while let Some(line) = pieces.next() {
+        let was_open = std::mem::replace(&mut is_open, PROGRESS_PIECE.is_match(line));
+        if was_open && line == b"\n" && pieces.peek().is_some_and(|next| is_of_another(next)) {
+            continue;
+        }
         let words = line.strip_suffix(b"\n").unwrap_or(line);
+        let is_touched = touched.iter().any(|name| name.as_bytes() == words);
         let voice = match () {
-            () if GENERATOR.is_match(words) => 1,
+            () if is_touched || GENERATOR.is_match(words) => 1,
             () if HARD_LINK.is_match(words) => 2,
-            () if words.starts_with(b"sender removed ") => 3,
+            () if words.starts_with(SENDER_REMOVED) => 3,
             () if voices[0].contains(&line) => 4,
             () => 0,
         };
@@ -106,6 +119,14 @@ pub(crate) fn voices(text: &[u8]) -> [Vec<&[u8]>; 5] {
     voices[2..].iter_mut().for_each(|voice| voice.sort());
     voices
 }
+
+/// Whether a line is not one of those that come in the order of the list.
+fn is_of_another(line: &[u8]) -> bool {
+    let words = line.strip_suffix(b"\n").unwrap_or(line);
+    GENERATOR.is_match(words) || HARD_LINK.is_match(words) || words.starts_with(SENDER_REMOVED)
+}
+
+const SENDER_REMOVED: &[u8] = b"sender removed ";
 
 /// The pieces of a line that are said at once: a progress that is not its file's last one leaves
 /// the line open, and another process may go on in it.
@@ -123,7 +144,8 @@ fn said_at_once(line: &[u8]) -> Vec<&[u8]> {
 }
 
 static PROGRESS_PIECE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\r[^\r\n]*?(?: #kB/s #:##:##  |(?:to|ir)-chk=\d+/\d+\))").unwrap()
+    // Behind the last one of a file stand blanks, which cover what was longer.
+    Regex::new(r"\r[^\r\n]*?(?: #kB/s #:##:##  |(?:to|ir)-chk=\d+/\d+\) *)").unwrap()
 });
 
 static GENERATOR: LazyLock<Regex> = LazyLock::new(|| {
@@ -155,6 +177,18 @@ static HARD_LINK: LazyLock<Regex> =
 pub(crate) fn sorted(text: &[u8]) -> Vec<&[u8]> {
     let mut lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
     lines.sort();
+    lines
+}
+
+/// Whether progress is shown in a text.
+pub(crate) fn shows_progress(text: &[u8]) -> bool {
+    PROGRESS_PIECE.is_match(text)
+}
+
+/// Lines of standard error beside progress: whether an error had to end an open line of that
+/// first is decided by the scheduler.
+pub(crate) fn without_empty_lines(mut lines: Vec<&[u8]>) -> Vec<&[u8]> {
+    lines.retain(|line| *line != b"\n");
     lines
 }
 
@@ -214,7 +248,21 @@ mod tests {
         let amid = format!("{progress}{}", skipping("pipe"));
         let after = format!("{}{progress}", skipping("pipe"));
         let other = format!("{progress}{}", skipping("socket"));
-        assert_eq!(voices(amid.as_bytes()), voices(after.as_bytes()));
-        assert_ne!(voices(amid.as_bytes()), voices(other.as_bytes()));
+        assert_eq!(voices(amid.as_bytes(), &[]), voices(after.as_bytes(), &[]));
+        assert_ne!(voices(amid.as_bytes(), &[]), voices(other.as_bytes(), &[]));
+    }
+
+    #[test]
+    fn newline_that_ends_an_open_progress_is_no_line() {
+        let progress = "\r        75.00K   5% #kB/s #:##:## (xfr#2, to-chk=97/100) ";
+        let text = "skipping non-regular file \"pipe\"\n";
+        let amid = format!("{progress}\n{text}{progress}\n\n");
+        let before = format!("{text}{progress}{progress}\n\n");
+        assert_eq!(voices(amid.as_bytes(), &[]), voices(before.as_bytes(), &[]));
+        let without = format!("{text}{progress}{progress}\n");
+        assert_ne!(
+            voices(amid.as_bytes(), &[]),
+            voices(without.as_bytes(), &[])
+        );
     }
 }

@@ -106,6 +106,9 @@ fn names(at: &Path) -> io::Result<()> {
     fs::write(dir.join("child"), "child")
 }
 
+/// Entries at the top that differ in the old target by attributes alone.
+pub(crate) const TOUCHED: &[&str] = &["link", "mode-differs", "owner-differs"];
+
 /// As in the shells and on the terminals of this world.
 const NAMES: &[&[u8]] = &[
     b" ",

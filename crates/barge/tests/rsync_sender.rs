@@ -391,6 +391,7 @@ impl Pull {
             args: Vec::new(),
             preferences: Preferences::new(true),
             listener: Arc::new(Events::default()),
+            stderr: None,
         };
         std::thread::scope(|scope| {
             let ours = scope.spawn(|| server.run(accept(&listener)));

@@ -7,7 +7,7 @@ use barge_rsync::options::Options;
 use barge_rsync::session::Setup;
 
 use super::asked::Asked;
-use super::{Connection, Failure, Listener, RunStats};
+use super::{Connection, Failure, Listener, RunStats, Stderr};
 use crate::filter::RuleList;
 
 /// Everything a side knows when the first multiplexed frame is due.
@@ -22,6 +22,8 @@ pub(crate) struct Agreed {
     pub(crate) moved: Moved,
     /// Who hears of the run.
     pub(crate) listener: Arc<dyn Listener>,
+    /// A server's own standard error, for what is not to go to its client.
+    pub(crate) stderr: Option<Stderr>,
     /// A client's rules. A server reads its client's, where they are due.
     pub(crate) rules: RuleList,
     /// Where paths begin.

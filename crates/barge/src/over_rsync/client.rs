@@ -178,6 +178,7 @@ impl Client {
             connection,
             moved,
             listener: self.listener,
+            stderr: None,
             rules: self.rules,
             base: Base::Working,
             paths: self.paths,

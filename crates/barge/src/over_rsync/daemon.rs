@@ -519,7 +519,7 @@ impl Daemon<'_> {
             seal: settled.seal,
         };
         let base = Base::Module(Arc::new(base));
-        transfer(conversation, setup, options, base, listener)
+        transfer(conversation, setup, options, base, listener, None)
     }
 }
 

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use barge_rsync::options::{Transport, parse_server, server_args};
 use barge_rsync::session::Preferences;
 
-use super::{Client, Connection, Ended, Event, Failure, Listener, Peer, Server};
+use super::{Client, Connection, Ended, Event, Failure, Listener, Peer, Server, Stderr};
 
 /// Copies `sources` to `destination`, or lists the sources, over the two ends of a connection, such as
-/// [`pipe`](super::pipe) makes. The client's arguments for a server are made here.
+/// [`pipe`](super::pipe) makes. The client's arguments for a server are made here. `stderr` is the
+/// server's: [`Server::stderr`].
 pub fn copy(
     mut client: Client,
     sources: Vec<PathBuf>,
     destination: PathBuf,
     (here, there): (Connection, Connection),
+    stderr: Stderr,
 ) -> Ended {
     client.options.sender = !client.options.list_only;
     // What is appended to is never copied whole.
@@ -46,6 +48,7 @@ pub fn copy(
         args: Vec::new(),
         preferences: Preferences::new(true),
         listener: Arc::new(Deaf),
+        stderr: Some(stderr),
     };
     let both = std::thread::scope(|scope| {
         let server = scope.spawn(move || server.run(there));
@@ -65,7 +68,7 @@ pub fn copy(
     }
 }
 
-/// The server's own listener: all it has to say comes over the connection.
+/// The server's own listener: all it has to say comes over the connection, or is shown at once.
 struct Deaf;
 
 impl Listener for Deaf {

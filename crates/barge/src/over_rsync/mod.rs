@@ -47,7 +47,7 @@ pub use local::copy;
 pub use module::{LeastDigest, Module, UserRules};
 pub use pipe::pipe;
 pub use sending::send_by_rsync;
-pub use server::Server;
+pub use server::{Server, Stderr};
 pub use wild::wild;
 
 pub use crate::filter::{

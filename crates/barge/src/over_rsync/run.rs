@@ -13,7 +13,7 @@ use super::event::Level;
 use super::failure::{Failure, describe_exit, exit};
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
-use super::{Event, Listener};
+use super::{Event, Listener, Stderr};
 
 /// One side of a run.
 pub(crate) struct Run {
@@ -27,6 +27,8 @@ pub(crate) struct Run {
     /// Bytes that came, frame headers included.
     pub(crate) received: AtomicU64,
     listener: Arc<dyn Listener>,
+    /// Where a server shows words of its own, and whether all of them.
+    stderr: Option<(Stderr, bool)>,
     io_errors: AtomicU8,
     file_error: AtomicBool,
     /// Another thread of this side has ended it.
@@ -53,6 +55,7 @@ impl Run {
             activity,
             received: AtomicU64::new(received),
             listener,
+            stderr: None,
             io_errors: AtomicU8::new(0),
             file_error: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -60,12 +63,20 @@ impl Run {
         }
     }
 
-    /// Says a line of this side's, with its newline: a client shows it, a server sends it to its
-    /// client (it leaves with the next flush) and keeps it in its log.
+    /// Lets a server show its errors itself; all it says, if the mode of `--stderr` is `all`.
+    pub(crate) fn with_stderr(mut self, stderr: Option<Stderr>, mode: Option<&str>) -> Self {
+        self.stderr = stderr.map(|stderr| (stderr, mode == Some("all")));
+        self
+    }
+
+    /// Says a line of this side's, with its newline: a client shows it, a server shows it or sends it
+    /// to its client (it leaves with the next flush), and keeps it in its log.
     pub(crate) fn say(&self, level: Level, text: impl AsRef<[u8]>) {
         let text = text.as_ref();
-        if self.server {
-            self.outgoing.text(kind_of(level), text);
+        match &self.stderr {
+            Some((show, all)) if *all || level != Level::Info => show(text),
+            _ if self.server => self.outgoing.text(kind_of(level), text),
+            _ => {}
         }
         self.hear(level, text);
     }

@@ -30,7 +30,14 @@ pub struct Server {
     pub preferences: Preferences,
     /// Who hears of the run, besides the client.
     pub listener: Arc<dyn Listener>,
+    /// Where it shows its errors, with `--stderr=all` all it says, without a detour over the client;
+    /// not with `--stderr=client`. Without one, the client shows everything.
+    pub stderr: Option<Stderr>,
 }
+
+/// Takes a line, with its newline, for a server's own standard error. It may name what a peer or a
+/// volume named: escape what a terminal would obey.
+pub type Stderr = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 impl Server {
     /// Does the run. A failure before the transfer has been told to nobody.
@@ -38,7 +45,17 @@ impl Server {
         let mut conversation = Conversation::new(connection);
         match self.shake_hands(&mut conversation) {
             Ok((setup, options)) => {
-                transfer(conversation, setup, options, Base::Working, self.listener)
+                let stderr = self
+                    .stderr
+                    .filter(|_| options.stderr.as_deref() != Some("client"));
+                transfer(
+                    conversation,
+                    setup,
+                    options,
+                    Base::Working,
+                    self.listener,
+                    stderr,
+                )
             }
             Err(failure) => Ended::failed(failure),
         }
@@ -103,6 +120,7 @@ pub(super) fn transfer(
     options: Options,
     base: Base,
     listener: Arc<dyn Listener>,
+    stderr: Option<Stderr>,
 ) -> Ended {
     let (connection, moved) = conversation.end();
     let sends = options.sender;
@@ -113,6 +131,7 @@ pub(super) fn transfer(
         connection,
         moved,
         listener,
+        stderr,
         rules: RuleList::default(),
         base,
         asked: None,

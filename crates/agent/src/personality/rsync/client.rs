@@ -10,7 +10,7 @@ use barge::over_rsync::options::{Options, ServerArgs, Transport, server_args};
 use barge::over_rsync::{self, Client, Ended, Event, Failure, Level, Listener, Peer, Visit};
 
 use super::failed::Failed;
-use super::output::{Log, Logging, Output, RunLog, Screen};
+use super::output::{Log, Logging, Output, RunLog, Screen, stderr_of_server};
 use super::place::{Host, Journey, Remote, Way};
 use super::transport::{self, Line, Shell};
 use super::{end, fd, interrupt, password, preferences, rules};
@@ -101,7 +101,8 @@ impl Run {
         let ends = pair().map_err(|error| Failed::call(14, "rsync: socketpair", &error))?;
         let destination = destination.unwrap_or_else(|| ".".into());
         let client = self.client(Vec::new(), no_args())?;
-        Ok(over_rsync::copy(client, sources, destination, ends))
+        let stderr = stderr_of_server(&self.options);
+        Ok(over_rsync::copy(client, sources, destination, ends, stderr))
     }
 
     /// To or from another machine.
@@ -234,7 +235,7 @@ impl Run {
             return interrupt::EXIT;
         }
         match &ended.failure {
-            None if transferred => self.output.finish(&ended.stats),
+            None if transferred => self.output.finish(&ended.stats, ended.code),
             None => {}
             // The output has heard of it.
             Some(_) => {}

@@ -150,7 +150,7 @@ fn serve(options: &DaemonOptions, connection: Connection, visitor: Visitor) -> R
     };
     let ended = daemon.serve(connection);
     if let (Some(log), None) = (door.run_log(), &ended.failure) {
-        log.finish_as_server(&ended.stats, ended.code);
+        log.finish(&ended.stats, ended.code);
     }
     Ok(match interrupt::caught() {
         true => interrupt::EXIT,

@@ -12,7 +12,7 @@ use barge::over_rsync::{Connection, Event, Listener, Server};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use super::failed::Failed;
-use super::output::{Log, Logging, RunLog};
+use super::output::{Log, Logging, RunLog, stderr_of_server};
 use super::{end, fd, interrupt, preferences};
 
 /// Does one run, and gives its exit code.
@@ -26,6 +26,7 @@ pub(super) fn run(options: Options, args: Vec<OsString>) -> u8 {
         Ok(connection) => connection,
         Err(error) => return end(&Failed::call(14, "rsync: standard streams", &error), role),
     };
+    let stderr = Some(stderr_of_server(&options));
     let server = Server {
         options,
         args,
@@ -34,13 +35,14 @@ pub(super) fn run(options: Options, args: Vec<OsString>) -> u8 {
             Some(log) => Arc::clone(log) as Arc<dyn Listener>,
             None => Arc::new(Silent),
         },
+        stderr,
     };
     let ended = server.run(connection);
     if interrupt::caught() {
         return interrupt::EXIT;
     }
     if let (Some(log), None) = (log, &ended.failure) {
-        log.finish(&ended.stats);
+        log.finish(&ended.stats, ended.code);
     }
     ended.code
 }
@@ -78,7 +80,7 @@ fn log(options: &Options) -> Result<Option<Arc<RunLog>>, Failed> {
     ))))
 }
 
-/// Hears and says nothing: a server's words go to its client.
+/// Hears and says nothing: a server's words go to its client, or to its standard error.
 struct Silent;
 
 impl Listener for Silent {

@@ -71,6 +71,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         connection,
         moved,
         listener,
+        stderr,
         rules,
         base,
         mut paths,
@@ -89,7 +90,8 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         activity,
         moved.received,
         listener,
-    );
+    )
+    .with_stderr(stderr, options.stderr.as_deref());
     let run = Arc::new(run);
     let (tell, hear) = mpsc::channel();
     let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear(tell.clone()));

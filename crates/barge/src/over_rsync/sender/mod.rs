@@ -63,6 +63,7 @@ pub(crate) fn send(agreed: Agreed) -> Ended {
         connection,
         moved,
         listener,
+        stderr,
         rules,
         base,
         paths,
@@ -80,7 +81,8 @@ pub(crate) fn send(agreed: Agreed) -> Ended {
         activity,
         moved.received,
         listener,
-    );
+    )
+    .with_stderr(stderr, options.stderr.as_deref());
     let sender = Sender {
         run: Arc::new(run),
         options: Arc::new(options),

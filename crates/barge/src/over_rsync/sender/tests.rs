@@ -46,6 +46,7 @@ fn agreed(connection: Connection, options: Options, base: Base, path: &str) -> A
         connection,
         moved: Moved::default(),
         listener: Arc::new(Silence),
+        stderr: None,
         rules: RuleList::default(),
         base,
         paths: vec![PathBuf::from(path)],

@@ -118,7 +118,7 @@ impl Logging {
         let is_asked = visit.is_none() && (options.itemize > 0 || has(asked.as_ref()));
         let itemizing = is_asked || server && has(format.as_ref());
         Self {
-            sender: options.sender,
+            sender: options.sender || local,
             server,
             names: server && options.verbose > 0 && !itemizing && !is_daemon_sending,
             itemizing,
@@ -155,15 +155,10 @@ impl RunLog {
         self.log.write(line);
     }
 
-    /// Logs how much moved.
-    pub(crate) fn finish(&self, stats: &RunStats) {
-        self.log.finish(stats);
-    }
-
-    /// Logs how much moved; of a push that was not whole rsync does not.
-    pub(crate) fn finish_as_server(&self, stats: &RunStats, code: u8) {
+    /// Logs how much moved; of a run that was not whole, rsync's receiving side does not.
+    pub(crate) fn finish(&self, stats: &RunStats, code: u8) {
         if self.logging.sender || code == 0 {
-            self.finish(stats);
+            self.log.finish(stats);
         }
     }
 

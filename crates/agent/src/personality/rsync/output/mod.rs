@@ -18,11 +18,12 @@ mod progress;
 mod screen;
 mod stats;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use barge::over_rsync::options::Options;
-use barge::over_rsync::{Event, Item, Level, Listener, Position, RunStats};
+use barge::over_rsync::{Event, Item, Level, Listener, Position, RunStats, Stderr};
 
 use self::clock::{Clock, System};
 use self::escape::{HighBytes, escape};
@@ -97,7 +98,8 @@ impl Output {
         let scope = scope.filter(|_| !options.quiet);
         let shown = Shown {
             screen,
-            listing: Listing::new(level_of_list(options), options.sender),
+            // Who copies or lists here also looks at the source.
+            listing: Listing::new(level_of_list(options), options.sender || local),
             progress: scope.map(|scope| Progress::new(scope, options.human_readable)),
             progress_level: options.info.progress,
             lists: Lists::default(),
@@ -114,14 +116,14 @@ impl Output {
     }
 
     /// The closing lines, for a run that came to its end, with errors or without.
-    pub(crate) fn finish(&self, stats: &RunStats) {
+    pub(crate) fn finish(&self, stats: &RunStats, code: u8) {
         let style = &self.style;
         let block = (style.stats >= 2).then(|| stats::block(stats, style.human));
         let seconds = self.clock.now() - self.began;
         let closing = stats::closing(stats, style.human, seconds, style.dry_run);
         let closing = (style.stats >= 1).then_some(closing);
         match (&self.log, &closing) {
-            (Some(log), None) => log.finish(stats),
+            (Some(log), None) => log.finish(stats, code),
             _ => self.info_lines(block.iter().chain(&closing)),
         }
         self.shown().screen.line(&[]);
@@ -174,14 +176,7 @@ impl Output {
     }
 
     fn line(&self, level: Level, text: &[u8]) {
-        // A newline within is part of some name.
-        let (line, newline) = match text {
-            [line @ .., b'\n'] => (line, "\n"),
-            line => (line, ""),
-        };
-        let mut escaped = Vec::with_capacity(text.len());
-        escape(&mut escaped, line, self.style.high);
-        escaped.extend_from_slice(newline.as_bytes());
+        let escaped = escaped_line(text, self.style.high);
         match level {
             Level::Info if self.style.quiet => {}
             Level::Info => self.shown().screen.line(&escaped),
@@ -237,6 +232,27 @@ impl Output {
         };
         self.print(&mut shown, &line);
     }
+}
+
+/// What takes the words that a server says to its own standard error.
+pub(crate) fn stderr_of_server(options: &Options) -> Stderr {
+    let high = HighBytes::of_terminal(options.eight_bit_output);
+    Arc::new(move |text| {
+        // There is nobody else to tell.
+        let _ = io::stderr().write_all(&escaped_line(text, high));
+    })
+}
+
+/// A line as it is shown, with its newline or without; one within is part of some name.
+fn escaped_line(text: &[u8], high: HighBytes) -> Vec<u8> {
+    let (line, newline) = match text {
+        [line @ .., b'\n'] => (line, "\n"),
+        line => (line, ""),
+    };
+    let mut escaped = Vec::with_capacity(text.len());
+    escape(&mut escaped, line, high);
+    escaped.extend_from_slice(newline.as_bytes());
+    escaped
 }
 
 impl Style {

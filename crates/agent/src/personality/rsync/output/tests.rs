@@ -144,12 +144,13 @@ impl Shop {
         self.output
             .event(Event::Item(item("mode", 0o100_644, flag::PERMS)));
         self.output.event(Event::Settled(at(2, 200_001, 5)));
-        self.output.finish(&RunStats {
+        let stats = RunStats {
             total_size: 200_010,
             sent: 200_600,
             received: 100,
             ..RunStats::default()
-        });
+        };
+        self.output.finish(&stats, 0);
     }
 }
 
@@ -332,7 +333,7 @@ fn error_stands_below_an_unfinished_line_and_last_words_behind_it() {
         text: b"rsync: [sender] \"a\nb\" failed\n",
     });
     shop.output.event(Event::Settled(at));
-    shop.output.finish(&RunStats::default());
+    shop.output.finish(&RunStats::default(), 0);
     shop.output.fail(23, "sender");
     let expected = "\nrsync: [sender] \"a\\#012b\" failed\n\
                     rsync error: some files/attrs were not transferred (see previous errors) \
@@ -471,12 +472,13 @@ fn daemon_logs_transfers_alone_unless_its_format_itemizes() {
             item.side = ItemSide::Received;
             run.event(Event::Item(item));
         }
-        run.finish(&RunStats {
+        let stats = RunStats {
             sent: 1,
             received: 2,
             total_size: 3,
             ..RunStats::default()
-        });
+        };
+        run.finish(&stats, 0);
         let text = paper.text();
         let lines: Vec<&str> = text
             .lines()
