@@ -422,6 +422,31 @@ fn end_that_was_not_announced_is_a_reset() {
 }
 
 #[test]
+fn target_that_is_not_there_is_a_reset_for_who_came() {
+    let scratch = Scratch::new().unwrap();
+    let at = scratch.path();
+    keys(at);
+    let nobody = format!("connect = 127.0.0.1:{}\n", free_port());
+    for whose in [Ours, Stock] {
+        let client = Tunnel::start(whose, at, &format!("client = yes\n{nobody}"), None);
+        let mut near = TcpStream::connect(("127.0.0.1", client.port)).unwrap();
+        let error = near.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        client.says("Connection reset: 0 byte(s) sent to TLS, 0 byte(s) sent to socket");
+    }
+    for whose in [Ours, Stock] {
+        let options = format!("{nobody}{}", shows(at, "same"));
+        let server = Tunnel::start(whose, at, &options, None);
+        let options = format!("client = yes\nconnect = localhost:{}\n", server.port);
+        let client = Tunnel::start(Ours, at, &options, None);
+        let mut near = TcpStream::connect(("127.0.0.1", client.port)).unwrap();
+        let error = near.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        server.says("Connection reset: 0 byte(s) sent to TLS, 0 byte(s) sent to socket");
+    }
+}
+
+#[test]
 fn next_target_is_tried_when_the_first_is_not_there() {
     let scratch = Scratch::new().unwrap();
     let at = scratch.path();

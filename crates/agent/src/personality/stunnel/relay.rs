@@ -55,7 +55,7 @@ pub(super) async fn carry(
         }
     };
     if carried.is_err() && reset {
-        let _ = SockRef::from(&plain).set_linger(Some(Duration::ZERO));
+        reset_at_end(&plain);
         tls.reset();
     }
     Ended {
@@ -63,6 +63,12 @@ pub(super) async fn carry(
         to_plain: to_plain.into_inner(),
         error: carried.err().map(|error| format!("transfer: {error}")),
     }
+}
+
+/// The peer will see a reset when the connection is dropped.
+pub(super) fn reset_at_end(plain: &TcpStream) {
+    // A kernel that refuses it makes an end like another.
+    let _ = SockRef::from(plain).set_linger(Some(Duration::ZERO));
 }
 
 /// Copies to the end, and says the end.

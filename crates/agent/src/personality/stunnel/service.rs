@@ -116,14 +116,12 @@ impl Tunnel {
             Side::Connects(connector) => self.connect_tls(local, connector, log).await,
             Side::Accepts(acceptor) => self.accept_tls(local, acceptor, log).await,
         };
+        let failed = !matches!(&carried, Ok(Ended { error: None, .. }));
+        let how = if failed { "reset" } else { "closed" };
         let ended = carried.unwrap_or_else(|Told| Ended::default());
         if let Some(error) = &ended.error {
             log.error(error);
         }
-        let how = match ended.error {
-            None => "closed",
-            Some(_) => "reset",
-        };
         let (tls, plain) = (ended.to_tls, ended.to_plain);
         log.notice(&format!(
             "Connection {how}: {tls} byte(s) sent to TLS, {plain} byte(s) sent to socket"
@@ -136,6 +134,18 @@ impl Tunnel {
         connector: &TunnelConnector,
         log: &Log,
     ) -> Result<Ended, Told> {
+        let service = &self.service;
+        let Ok(tls) = self.reach(connector, log).await else {
+            if service.reset {
+                relay::reset_at_end(&local);
+            }
+            return Err(Told);
+        };
+        Ok(relay::carry(local, tls, &service.timeouts, service.reset).await)
+    }
+
+    /// The TLS peer of a client.
+    async fn reach(&self, connector: &TunnelConnector, log: &Log) -> Result<TunnelStream, Told> {
         let service = &self.service;
         let (mut remote, host) = self.connect(log).await?;
         if service.by_proxy() {
@@ -154,8 +164,7 @@ impl Tunnel {
             .filter(|name| !name.is_empty())
             .unwrap_or(host);
         log.info(&format!("SNI: sending servername: {name}"));
-        let tls = self.shaken(connector.connect(remote, &name), log).await?;
-        Ok(relay::carry(local, tls, &service.timeouts, service.reset).await)
+        self.shaken(connector.connect(remote, &name), log).await
     }
 
     async fn accept_tls(
@@ -166,7 +175,12 @@ impl Tunnel {
     ) -> Result<Ended, Told> {
         let service = &self.service;
         let tls = self.shaken(acceptor.accept(local), log).await?;
-        let (remote, _) = self.connect(log).await?;
+        let Ok((remote, _)) = self.connect(log).await else {
+            if service.reset {
+                tls.reset();
+            }
+            return Err(Told);
+        };
         Ok(relay::carry(remote, tls, &service.timeouts, service.reset).await)
     }
 
