@@ -15,7 +15,7 @@ fn last_words(text: &str) {
         .open("/dev/termination-log");
     if let Ok(mut file) = file {
         // Nobody else can be told.
-        let _ = writeln!(file, "{text}");
+        let _ = writeln!(file, "{}", text.trim_end());
     }
 }
 

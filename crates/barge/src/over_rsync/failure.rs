@@ -21,7 +21,7 @@ pub enum Failure {
     #[error("the run is over")]
     Over,
     /// The connection failed.
-    #[error("{op} error: {source}")]
+    #[error("{op} error: {}", source.to_string().replace("(os error ", "("))]
     Connection {
         /// `read` or `write`.
         op: &'static str,

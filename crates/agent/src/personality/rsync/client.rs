@@ -13,19 +13,20 @@ use super::failed::Failed;
 use super::output::{Log, Logging, Output, RunLog, Screen, stderr_of_server};
 use super::place::{Host, Journey, Remote, Way};
 use super::transport::{self, Line, Shell};
-use super::{end, fd, interrupt, password, preferences, rules};
+use super::{end_for_good, fd, interrupt, password, preferences, rules};
+use crate::personality::last_words;
 
 /// Does a run, and gives its exit code.
 pub(super) fn run(options: Options) -> u8 {
     let journey = match Journey::parse(&options.args) {
         Ok(journey) => journey,
-        Err(failed) => return end(&failed, "client"),
+        Err(failed) => return end_for_good(&failed, "client"),
     };
     let sends = !matches!(journey, Journey::Pull { .. });
     let role = if sends { "sender" } else { "Receiver" };
     match Run::new(options, &journey) {
         Ok(run) => run.go(journey),
-        Err(failed) => end(&failed, role),
+        Err(failed) => end_for_good(&failed, role),
     }
 }
 
@@ -232,6 +233,7 @@ impl Run {
     fn conclude(&self, ended: Ended, transferred: bool) -> u8 {
         if interrupt::caught() {
             self.output.fail(interrupt::EXIT, self.role);
+            last_words(&self.output.last_words());
             return interrupt::EXIT;
         }
         match &ended.failure {
@@ -250,6 +252,9 @@ impl Run {
                 role => role,
             };
             self.output.fail(ended.code, role);
+        }
+        if ended.code != 0 {
+            last_words(&self.output.last_words());
         }
         ended.code
     }

@@ -27,7 +27,7 @@ use super::gate::Door;
 use super::hosts::Visitor;
 use super::output::Log;
 use super::rsyncd_conf::Config;
-use super::{end, fd, interrupt, preferences, server, transport};
+use super::{end, end_for_good, fd, interrupt, preferences, server, transport};
 
 /// Does what the command line of a daemon says, and gives the exit code.
 pub(super) fn run(options: &DaemonOptions, args: &[OsString]) -> u8 {
@@ -39,7 +39,10 @@ pub(super) fn run(options: &DaemonOptions, args: &[OsString]) -> u8 {
             .and_then(|(connection, peer)| Ok((connection, visitor(options, peer)?)))
             .and_then(|(connection, visitor)| serve(options, connection, visitor)),
         Place::Background => detach(args),
-        Place::Foreground => listen(options, args),
+        Place::Foreground => {
+            return listen(options, args)
+                .unwrap_or_else(|failed| end_for_good(&failed, "Receiver"));
+        }
     };
     outcome.unwrap_or_else(|failed| end(&failed, "Receiver"))
 }

@@ -38,7 +38,7 @@ pub(crate) fn arguments(mut all: impl Iterator<Item = OsString>) -> Option<Vec<O
 /// Does what the command line says, and gives the exit code of rsync(1).
 pub(crate) fn main(args: Vec<OsString>) -> u8 {
     if let Err(error) = interrupt::catch() {
-        return end(&Failed::call(14, "rsync: signals", &error), "client");
+        return end_for_good(&Failed::call(14, "rsync: signals", &error), "client");
     }
     let environment = Environment::read(|name| std::env::var_os(name));
     match options::parse(&args, &environment) {
@@ -52,7 +52,7 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
             } else {
                 "client"
             };
-            end(&Failed::new(refusal.exit_code, refusal.text), role)
+            end_for_good(&Failed::new(refusal.exit_code, refusal.text), role)
         }
     }
 }
@@ -70,14 +70,23 @@ fn print(text: &str, to_stderr: bool) -> u8 {
 
 /// Says why a command ended before it began, and how: on the standard error.
 fn end(failed: &Failed, role: &str) -> u8 {
+    // There is no other place for it.
+    let _ = io::stderr().write_all(words(failed, role).as_bytes());
+    failed.code
+}
+
+/// [`end`] of a program that somebody started, and not one of a daemon's: a pod ends with it.
+fn end_for_good(failed: &Failed, role: &str) -> u8 {
+    super::last_words(&words(failed, role));
+    end(failed, role)
+}
+
+fn words(failed: &Failed, role: &str) -> String {
     let mut text = failed.text.clone();
     if !text.is_empty() {
         text.push('\n');
     }
-    text += &ending::line(failed.code, role);
-    // There is no other place for it.
-    let _ = io::stderr().write_all(text.as_bytes());
-    failed.code
+    text + &ending::line(failed.code, role)
 }
 
 /// What is offered in negotiations, as the environment restricts it.

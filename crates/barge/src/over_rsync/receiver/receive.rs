@@ -397,7 +397,7 @@ impl Receiving {
     /// A target that cannot be written ends the run, as a full disk does.
     fn write_failed(&self, request: &Request, error: &Error) -> Failure {
         let path = self.side.full_name(request.subject.entry());
-        let line = texts::failed(Who::Receiver, &[b"write", b" on ", &path], error);
+        let line = texts::write_failed(&path, error);
         self.side.run.say(Level::FileError, line);
         Failure::fatal(11, "")
     }

@@ -35,6 +35,12 @@ pub(super) fn failed(who: Who, doing: &[&[u8]], error: &Error) -> Vec<u8> {
     .concat()
 }
 
+/// A file that cannot be written: as a rule, its file system is full.
+pub(super) fn write_failed(path: &[u8], error: &Error) -> Vec<u8> {
+    let head = b"rsync: [receiver] write failed on ";
+    [head, path, b": ", error.reason().as_bytes(), b"\n"].concat()
+}
+
 /// An entry that cannot be looked at.
 pub(super) fn cannot_look(path: &[u8], error: &Error) -> Vec<u8> {
     let head = b"rsync: [generator] recv_generator: failed to stat ";

@@ -10,6 +10,7 @@ pub(crate) mod ending;
 mod escape;
 mod format;
 mod itemize;
+mod last_words;
 mod list;
 mod listing;
 mod log;
@@ -30,6 +31,7 @@ use self::escape::{HighBytes, escape};
 pub(crate) use self::format::Visit;
 use self::format::{Facts, Format, Subject, short_name};
 use self::itemize::{flag, is_significant, is_touched};
+use self::last_words::LastWords;
 use self::listing::Listing;
 pub(crate) use self::log::{Log, Logging, RunLog};
 use self::progress::{Lists, Progress, Scope};
@@ -71,6 +73,7 @@ struct Shown {
     checksum_len: usize,
     /// The present file's line has been written.
     started: bool,
+    last_words: LastWords,
 }
 
 impl Output {
@@ -105,6 +108,7 @@ impl Output {
             lists: Lists::default(),
             checksum_len: 0,
             started: false,
+            last_words: LastWords::default(),
         };
         Self {
             style: Style::new(options, local),
@@ -151,8 +155,14 @@ impl Output {
         let text = ending::line(code, role);
         self.log_line(text.as_bytes());
         let mut shown = self.shown();
+        shown.last_words.add(text.as_bytes());
         shown.screen.last_words(text.as_bytes());
         shown.screen.line(&[]);
+    }
+
+    /// Why the run failed: the last of its errors, some lines of text.
+    pub(crate) fn last_words(&self) -> String {
+        self.shown().last_words.text()
     }
 
     fn log_line(&self, text: &[u8]) {
@@ -180,7 +190,11 @@ impl Output {
         match level {
             Level::Info if self.style.quiet => {}
             Level::Info => self.shown().screen.line(&escaped),
-            _ => self.shown().screen.error(&escaped),
+            _ => {
+                let mut shown = self.shown();
+                shown.last_words.add(&escaped);
+                shown.screen.error(&escaped);
+            }
         }
     }
 
