@@ -7,10 +7,12 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # What building and the tests need of Debian 12.
 PACKAGES := gcc libc6-dev rsync stunnel4 haproxy openssl attr acl libcap2-bin e2fsprogs util-linux mount
+# What the test with pods needs besides.
+PODS := podman runc netavark iptables catatonit netcat-openbsd bash-static ca-certificates
 # Empty when this is root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup build demo test interop image bench deny
+.PHONY: help setup build demo test interop mtc image bench deny
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -35,6 +37,7 @@ build: setup ## barge as it ships: target/release/barge
 demo: build ## moves a volume twice through a passthrough route and compares: [SRC=… DST=…]
 	demo/demo.sh
 
+test: PACKAGES += $(PODS)
 test: setup ## every gate: format, lints, docs, all tests, one tiny run of the benchmark
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -46,6 +49,11 @@ test: setup ## every gate: format, lints, docs, all tests, one tiny run of the b
 interop: setup ## rsync beside the installed rsync in every role, protocol and option group
 	cargo build
 	INTEROP_SUBJECT=barge INTEROP=all cargo test -p barge-tests --test interop
+
+mtc: PACKAGES += $(PODS)
+mtc: setup ## the pods of a migration by podman, as root: [BARGE_IMAGE=localhost/barge-transfer]
+	cargo build
+	MTC=required cargo test -p barge-tests --test mtc
 
 image: PACKAGES += bash-static ca-certificates jq podman
 image: setup ## the transfer image, by podman: localhost/barge-transfer [TAG=…]

@@ -16,17 +16,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --locked --target "$target" -p barge-agent
 
 rm -rf "$out"
-mkdir -p "$root"/{usr/bin,bin,etc/ssl/certs}
-install -m 755 "target/$target/release/barge" "$root/usr/bin/barge"
-for name in rsync nc touch sleep sync stat test true cat; do
-    ln -s barge "$root/usr/bin/$name"
-done
-ln -s ../usr/bin/barge "$root/bin/stunnel"
-ln -s usr/bin/barge "$root/blockrsync"
-ln -s usr/bin/barge "$root/proxy"
-install -m 755 /bin/bash-static "$root/bin/bash"
-ln -s bash "$root/bin/sh"
-install -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+images/rootfs.sh "target/$target/release/barge" "$root"
 
 images/sbom.sh "$target" > "$out/sbom.spdx.json"
 

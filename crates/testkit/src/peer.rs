@@ -199,8 +199,16 @@ impl Route {
     ///
     /// When HAProxy cannot be started, or does not listen within ten seconds.
     pub fn start(backends: &[(&str, SocketAddr)]) -> io::Result<Self> {
+        Self::listen(free_addr()?, backends)
+    }
+
+    /// Listens at `addr` and forwards by server name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn listen(addr: SocketAddr, backends: &[(&str, SocketAddr)]) -> io::Result<Self> {
         let scratch = Scratch::new()?;
-        let addr = free_addr()?;
         std::fs::write(scratch.join("haproxy.cfg"), configuration(addr, backends))?;
         let mut route = Self {
             scratch,
