@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 #![allow(clippy::print_stderr, reason = "a test says why it was skipped")]
 
+mod floods;
 mod modules;
 mod peer;
 mod races;

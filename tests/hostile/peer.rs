@@ -15,12 +15,17 @@ use crate::wire::frame;
 /// A daemon under attack.
 pub(crate) struct Daemon {
     addr: SocketAddr,
-    _process: Running,
+    process: Running,
 }
 
 impl Daemon {
     /// Starts one that offers `module` at `path`, writable, with `more` lines in its section.
     pub(crate) fn start(scratch: &Path, path: &Path, more: &str) -> Self {
+        Self::start_as(rsync(), scratch, path, more)
+    }
+
+    /// Starts it with this command, which is an rsync.
+    pub(crate) fn start_as(mut command: Command, scratch: &Path, path: &Path, more: &str) -> Self {
         let conf = scratch.join("rsyncd.conf");
         let text = format!(
             "use chroot = no\nuid = 0\ngid = 0\nlog file = {}\n[m]\npath = {}\nread only = no\n{more}\n",
@@ -29,15 +34,6 @@ impl Daemon {
         );
         std::fs::write(&conf, text).unwrap();
         let addr = free_addr().unwrap();
-        // The attacks themselves are tried on rsync by this variable.
-        let mut command = match std::env::var_os("BARGE_ATTACK") {
-            Some(program) => Command::new(program),
-            None => {
-                let mut command = Command::new(program().unwrap());
-                command.arg("rsync");
-                command
-            }
-        };
         command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
         command.arg(format!("--port={}", addr.port()));
         command.arg(format!("--config={}", conf.display()));
@@ -48,10 +44,12 @@ impl Daemon {
             assert!(Instant::now() < deadline, "the daemon does not listen");
             thread::sleep(Duration::from_millis(5));
         }
-        Self {
-            addr,
-            _process: process,
-        }
+        Self { addr, process }
+    }
+
+    /// Its process, whose children serve one connection each.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -72,6 +70,18 @@ impl Daemon {
         let mut rsync = Command::new("rsync");
         let status = rsync.args(["--timeout=20", "-I"]).arg(&honest).arg(url);
         status.status().unwrap().success()
+    }
+}
+
+/// The rsync under attack: ours, or by this variable another, on which the attacks themselves are tried.
+pub(crate) fn rsync() -> Command {
+    match std::env::var_os("BARGE_ATTACK") {
+        Some(program) => Command::new(program),
+        None => {
+            let mut command = Command::new(program().unwrap());
+            command.arg("rsync");
+            command
+        }
     }
 }
 
@@ -156,6 +166,38 @@ impl Attacker {
         for piece in bytes.chunks(60_000) {
             self.say(&frame(0, piece));
         }
+    }
+
+    /// Sends a piece again and again, in frames of a kind, until so many bytes are out or the victim takes
+    /// no more of them. How many bytes it took.
+    pub(crate) fn flood(&mut self, tag: u8, piece: &[u8], most: usize) -> usize {
+        let frames: Vec<u8> = piece
+            .chunks(60_000)
+            .flat_map(|piece| frame(tag, piece))
+            .collect();
+        self.flood_of(most, || frames.clone())
+    }
+
+    /// Sends what `next` makes, until so many bytes are out or the victim takes no more of them.
+    pub(crate) fn flood_of(&mut self, most: usize, mut next: impl FnMut() -> Vec<u8>) -> usize {
+        let patience = Some(Duration::from_millis(1500));
+        self.stream.set_write_timeout(patience).unwrap();
+        let mut sent = 0;
+        while sent < most {
+            let bytes = next();
+            match self.stream.write_all(&bytes) {
+                Ok(()) => sent += bytes.len(),
+                Err(_) => break,
+            }
+        }
+        sent
+    }
+
+    /// From now on takes what the victim says and forgets it.
+    pub(crate) fn ignore(&self) {
+        let mut stream = self.stream.try_clone().unwrap();
+        stream.set_read_timeout(None).unwrap();
+        thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
     }
 
     pub(crate) fn line(&mut self) -> String {

@@ -5,14 +5,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use barge_testkit::mover::program;
 use barge_testkit::peer::{Ended, Running};
 use barge_testkit::scratch::Scratch;
 
+use crate::peer::rsync;
 use crate::wire::{
     DONE, Entry, HLINK_FIRST, HLINKED, LIST_END, TOP_DIR, TRANSFER, Wire, frame, list,
 };
@@ -43,14 +42,7 @@ impl Stage {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = play(listener, script);
-        let mut client = match std::env::var_os("BARGE_ATTACK") {
-            Some(program) => Command::new(program),
-            None => {
-                let mut command = Command::new(program().unwrap());
-                command.arg("rsync");
-                command
-            }
-        };
+        let mut client = rsync();
         client
             .args(["-logDtpr", "--numeric-ids", "--timeout=15"])
             .args(options);

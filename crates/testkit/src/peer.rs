@@ -106,6 +106,11 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Its number, which is its own as long as this stands.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal; nothing happens when it has ended.
     pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {

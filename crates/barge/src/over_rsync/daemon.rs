@@ -188,6 +188,8 @@ impl Daemon<'_> {
         };
         let name = self.request(conversation)?;
         let module = self.module(conversation, &name)?;
+        // Whoever cannot prove to be somebody must not take a place from those who can.
+        let (mut module, user) = self.authenticate(conversation, module, &greeting)?;
         if let Err(why) = self.gate.enter(&module) {
             let name = &module.name;
             let visitor = &self.visitor;
@@ -195,7 +197,6 @@ impl Daemon<'_> {
                 .log(&format!("{why} on module {name} from {visitor}"));
             return refuse_because(conversation, &why);
         }
-        let (mut module, user) = self.authenticate(conversation, module, &greeting)?;
         let settled = match self.gate.settle(&mut module, &user) {
             Ok(settled) => settled,
             Err(why) => return refuse_because(conversation, &why),
@@ -561,11 +562,15 @@ fn paths(guest: &Guest, options: &Options) -> Result<Vec<PathBuf>, Failure> {
         return Ok(vec![PathBuf::from(".")]);
     }
     let root = Root::open(&guest.settled.root);
-    let mut paths = Vec::new();
+    let (mut paths, mut looked) = (Vec::new(), 0);
     for path in wanted {
-        match &root {
-            Ok(root) => paths.extend(expand(root, &path)),
-            Err(_) => paths.push(literal(&path)),
+        let found = match &root {
+            Ok(root) => expand(root, &path, &mut looked),
+            Err(_) => Some(vec![literal(&path)]),
+        };
+        paths.extend(found.ok_or_else(|| Failure::fatal(1, "too many names to match wildcards"))?);
+        if paths.len() > MOST_PATHS {
+            return Err(Failure::fatal(1, "too many paths"));
         }
     }
     Ok(paths)
@@ -597,6 +602,9 @@ fn silent() -> Failure {
 
 /// How long a client may take until it is let in, and again over its arguments.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Paths that a client's wildcards may become.
+const MOST_PATHS: usize = 1 << 20;
 
 /// How long a client that was refused may take to hear why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -774,6 +782,23 @@ mod tests {
             answer,
             "@ERROR: max connections (4) reached -- try again later\n"
         );
+    }
+
+    #[test]
+    fn a_module_that_is_full_says_so_only_to_who_has_proved_to_be_somebody() {
+        let mut gate = Open {
+            full: true,
+            ..Open::default()
+        };
+        let challenge = auth::challenge(Digest::Sha256, [7; 32]);
+        let answer = |password: &[u8]| {
+            let response = auth::response(Digest::Sha256, password, challenge.as_bytes());
+            format!("@RSYNCD: 32.0 sha256\nauth\nalice {response}\n")
+        };
+        let full = "@ERROR: max connections (4) reached -- try again later\n";
+        assert!(meet(&mut gate, &answer(b"s3cret")).ends_with(full));
+        let refused = "@ERROR: auth failed on module auth\n";
+        assert!(meet(&mut gate, &answer(b"wrong")).ends_with(refused));
     }
 
     #[test]

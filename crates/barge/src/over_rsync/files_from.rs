@@ -12,49 +12,84 @@ use barge_rsync::WireError;
 use barge_rsync::options::{FilesFrom, Options};
 use barge_types::RelPath;
 use bytes::{Buf, BufMut, BytesMut};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 
 use super::Level;
 use super::agreed::Base;
 use super::asked::Asked;
 use super::failure::{Failure, exit};
 use super::glob::parts;
+use super::read_ahead::Bell;
 use super::run::Run;
 use crate::filter::RuleSide;
 
 /// The longest name, in bytes.
 const MAX_NAME: usize = 4096;
 
+/// Names that may wait for the scan: more are not taken off the wire before it has got on.
+const MOST_WAITING: usize = 1024;
+
 /// Takes names off the wire, for the scan.
 pub(crate) struct NameFeed {
     to: Sender<Vec<u8>>,
     /// They stand outside all frames, as protocol 30 sends them.
     pub(crate) is_raw: bool,
+    /// Names were left where they are, since the scan had no room.
+    held_up: bool,
 }
 
 impl NameFeed {
-    /// The feed, and where the names come out.
-    pub(crate) fn new(is_raw: bool) -> (Self, Receiver<Vec<u8>>) {
-        let (to, names) = crossbeam_channel::unbounded();
-        (Self { to, is_raw }, names)
+    /// The feed, and where the names come out; the bell rings when there is room again.
+    pub(crate) fn new(
+        is_raw: bool,
+        bell: Arc<Bell>,
+    ) -> (Self, impl Iterator<Item = Vec<u8>> + Send + use<>) {
+        let (to, names) = crossbeam_channel::bounded(MOST_WAITING);
+        let waiting = names.clone();
+        let names = names.into_iter().inspect(move |_| {
+            if waiting.len() == MOST_WAITING / 2 {
+                bell.ring();
+            }
+        });
+        let feed = Self {
+            to,
+            is_raw,
+            held_up: false,
+        };
+        (feed, names)
     }
 
-    /// Takes the names that have come, each with a NUL behind it. Whether the empty one came that
-    /// ends them.
+    /// Takes the names that have come and that the scan has room for, each with a NUL behind it.
+    /// Whether the empty one came that ends them.
     pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<bool, WireError> {
-        while let Some(len) = input.iter().position(|&byte| byte == 0) {
+        self.held_up = false;
+        while !self.to.is_full() {
+            let Some(len) = input.iter().position(|&byte| byte == 0) else {
+                return match input.len() > MAX_NAME {
+                    true => Err(WireError::Limit("a name of --files-from that does not end")),
+                    false => Ok(false),
+                };
+            };
             let name = input.split_to(len).to_vec();
             input.advance(1);
             if name.is_empty() {
                 return Ok(true);
             }
             // A scan that has ended wants no more of them; they are read all the same.
-            let _ = self.to.send(name);
+            let _ = self.to.try_send(name);
         }
-        if input.len() > MAX_NAME {
-            return Err(WireError::Limit("a name of --files-from that does not end"));
-        }
+        self.held_up = true;
         Ok(false)
+    }
+
+    /// Whether names were left where they are: when there is room again they are to be taken.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.held_up
+    }
+
+    /// Whether the scan has got on enough to be given more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.to.len() <= MOST_WAITING / 2
     }
 }
 
@@ -282,7 +317,7 @@ mod tests {
     fn names_off_the_wire_end_with_an_empty_one_wherever_they_are_cut() {
         let wire = b"x/f1\0y\0\0next";
         for cut in 0..wire.len() {
-            let (mut feed, names) = NameFeed::new(false);
+            let (mut feed, names) = NameFeed::new(false, Arc::default());
             let mut input = BytesMut::from(&wire[..cut]);
             let mut ended = feed.take(&mut input).unwrap();
             input.extend_from_slice(&wire[cut..]);
@@ -290,9 +325,31 @@ mod tests {
             drop(feed);
             assert!(ended, "cut at {cut}");
             assert_eq!(input, &b"next"[..]);
-            assert_eq!(names.iter().collect::<Vec<_>>(), [&b"x/f1"[..], b"y"]);
+            assert_eq!(names.collect::<Vec<_>>(), [&b"x/f1"[..], b"y"]);
         }
-        let (mut feed, _names) = NameFeed::new(false);
+        let (mut feed, _names) = NameFeed::new(false, Arc::default());
         assert!(feed.take(&mut BytesMut::from(&[b'x'; 5000][..])).is_err());
+    }
+
+    #[test]
+    fn names_wait_on_the_wire_while_the_scan_has_no_room() {
+        let (mut feed, mut names) = NameFeed::new(false, Arc::default());
+        let mut input = BytesMut::from(&b"x\0".repeat(5 * MOST_WAITING)[..]);
+        input.extend_from_slice(b"\0rest");
+        let (mut came, mut ended) = (0, false);
+        while !ended {
+            ended = feed.take(&mut input).unwrap();
+            assert!(ended || feed.is_held_up());
+            while ended || !feed.has_room() {
+                match names.next() {
+                    Some(_) => came += 1,
+                    None => break,
+                }
+                if ended && came == 5 * MOST_WAITING {
+                    break;
+                }
+            }
+        }
+        assert_eq!((came, &input[..]), (5 * MOST_WAITING, &b"rest"[..]));
     }
 }

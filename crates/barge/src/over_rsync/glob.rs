@@ -11,27 +11,31 @@ use barge_types::{Name, RelPath};
 
 use super::wild::wild;
 
-/// The paths that match, in order; the path itself where it has no wildcard or nothing matches.
-pub(super) fn expand(root: &Root, path: &[u8]) -> Vec<PathBuf> {
+/// The paths that match, in order; the path itself where it has no wildcard or nothing matches. `None`
+/// when more than [`MOST_NAMES`] had to be looked at, of all paths of a run: `looked` counts them.
+pub(super) fn expand(root: &Root, path: &[u8], looked: &mut usize) -> Option<Vec<PathBuf>> {
     if !has_wildcards(path) {
-        return vec![literal(path)];
+        return Some(vec![literal(path)]);
     }
     let mut found = vec![RelPath::root()];
     for part in parts(path) {
-        found = found
-            .iter()
-            .flat_map(|dir| matches(root, dir, part))
-            .collect();
+        let dirs = std::mem::take(&mut found);
+        for dir in &dirs {
+            found.extend(matches(root, dir, part, looked));
+            if *looked > MOST_NAMES {
+                return None;
+            }
+        }
     }
     if found.is_empty() {
-        return vec![literal(path)];
+        return Some(vec![literal(path)]);
     }
     found.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
     let whole = |found: &RelPath| {
         let parts = found.as_bytes().split(|&byte| byte == b'/');
         joined(parts.collect(), path)
     };
-    found.iter().map(whole).collect()
+    Some(found.iter().map(whole).collect())
 }
 
 /// A path as it is: its components below the module, none of which leads out of it.
@@ -82,7 +86,8 @@ fn has_wildcards(pattern: &[u8]) -> bool {
 }
 
 /// The entries of a directory that match one component.
-fn matches(root: &Root, dir: &RelPath, part: &[u8]) -> Vec<RelPath> {
+fn matches(root: &Root, dir: &RelPath, part: &[u8], looked: &mut usize) -> Vec<RelPath> {
+    *looked += 1;
     let Ok(opened) = root.dir(dir) else {
         return Vec::new();
     };
@@ -98,9 +103,14 @@ fn matches(root: &Root, dir: &RelPath, part: &[u8]) -> Vec<RelPath> {
         let is_hidden = name.as_bytes().starts_with(b".") && !part.starts_with(b".");
         !is_hidden && wild(part, name.as_bytes())
     };
-    let names = names.filter_map(Result::ok).map(|listed| listed.name);
+    let left = (MOST_NAMES + 1).saturating_sub(*looked);
+    let names = names.filter_map(Result::ok).take(left);
+    let names = names.inspect(|_| *looked += 1).map(|listed| listed.name);
     names.filter(fits).map(|name| dir.join(&name)).collect()
 }
+
+/// Names that are compared with the wildcards of one run at most: some seconds' work.
+const MOST_NAMES: usize = 4_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -129,7 +139,7 @@ mod tests {
             ("d/./*o", &["d/./two"]),
             ("d/../a?b", &["a*b", "axb"]),
         ] {
-            let found = expand(&root, path.as_bytes());
+            let found = expand(&root, path.as_bytes(), &mut 0).unwrap();
             let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
             assert_eq!(found, expected, "{path}");
         }
@@ -150,5 +160,20 @@ mod tests {
         ] {
             assert_eq!(literal(path.as_bytes()), PathBuf::from(expected), "{path}");
         }
+    }
+
+    #[test]
+    fn wildcards_of_one_run_look_at_so_many_names_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let root = Root::open(folder.path()).unwrap();
+        let mut looked = 0;
+        assert_eq!(expand(&root, b"*/x", &mut looked).unwrap().len(), 1);
+        assert_eq!(looked, 7, "the root, three names in it, and each of them");
+        let mut looked = MOST_NAMES - 2;
+        assert!(expand(&root, b"*", &mut looked).is_none());
+        assert!(expand(&root, b"a", &mut looked).is_some(), "no wildcard");
     }
 }

@@ -115,9 +115,10 @@ impl Incoming {
         }
     }
 
-    /// Waits for more bytes to come, whatever they are. Flushes first.
+    /// Waits for more bytes to come, whatever they are. Sees first that what was given leaves; a thread
+    /// that is writing does that, since the peer may read only after it was read.
     pub(crate) fn wait(&mut self) -> Result<(), Failure> {
-        self.run.outgoing.flush()?;
+        self.run.outgoing.urge()?;
         loop {
             let due = self.keep_alive()?;
             if self.run.is_over() {

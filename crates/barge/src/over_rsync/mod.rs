@@ -18,6 +18,7 @@ mod files_from;
 mod glob;
 mod incoming;
 mod local;
+mod memory;
 mod module;
 #[allow(dead_code, reason = "`raw`: the names of --files-from at protocol 30")]
 mod outgoing;

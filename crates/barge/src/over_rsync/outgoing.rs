@@ -153,7 +153,12 @@ impl Outgoing {
 
     /// Sees that all that was given leaves soon, without waiting for a thread that is writing.
     pub(crate) fn urge(&self) -> Result<(), Failure> {
-        self.pending().urged = true;
+        let mut pending = self.pending();
+        if pending.bytes.is_empty() {
+            return Ok(());
+        }
+        pending.urged = true;
+        drop(pending);
         match self.line.try_lock() {
             Ok(line) => self.settle(line),
             Err(TryLockError::Poisoned(line)) => self.settle(line.into_inner()),

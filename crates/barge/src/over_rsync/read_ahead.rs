@@ -14,7 +14,7 @@ use super::outgoing::may_go_on;
 
 /// Bytes that are kept for a side that does not read: far more than the requests of an honest
 /// peer that waits for its answers.
-const MOST: usize = 64 << 20;
+const MOST: usize = (8 << 20) - PIECE;
 
 /// Rings when something has come that a side may wait for, from whichever thread.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use barge_rsync::session::args::ArgsReader;
 use barge_rsync::session::greeting::{Greeting, Reply, Request, take_line};
 use barge_rsync::session::setup::{Preferences, SetupExchange, VersionExchange};
 use barge_rsync::session::{CompatFlags, Setup};
+use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::mux::{Demux, Peer};
 use barge_rsync::wire::sums::{SumHead, SumsDecoder};
 use barge_rsync::wire::token::{Compression, Token};
@@ -118,7 +119,7 @@ pub fn sender(input: &[u8]) -> usize {
     let Some((agreed, rest)) = Agreed::read(input) else {
         return 0;
     };
-    let mut incoming = Incoming::new(&agreed.options, &agreed.setup);
+    let mut incoming = Incoming::new(&agreed.options, &agreed.setup, Budget::default());
     let (mut told, mut head) = (0, SumHead::NONE);
     for piece in rest.chunks(agreed.piece) {
         incoming.handle_data(BytesMut::from(piece));

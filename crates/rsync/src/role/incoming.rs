@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::phase::{ReceiverPhase, ReceiverStep};
 use crate::session::setup::Setup;
+use crate::wire::budget::Budget;
 use crate::wire::cursor;
 use crate::wire::entry::FileEntry;
 use crate::wire::flist::{FlistDecoder, Format};
@@ -106,10 +107,10 @@ enum Stage {
 
 impl Incoming {
     /// Expects the first list of a run with these options (a server's as its client sent them)
-    /// on a connection that agreed on `setup`.
-    pub fn new(options: &Options, setup: &Setup) -> Self {
+    /// on a connection that agreed on `setup`. What the sender makes this side hold is of `budget`.
+    pub fn new(options: &Options, setup: &Setup, budget: Budget) -> Self {
         let format = Format::new(options, setup);
-        let mut flist = FlistDecoder::new(format);
+        let mut flist = FlistDecoder::new(format, budget);
         flist.begin(format.first_index(), None);
         let protocol = setup.protocol;
         Self {
@@ -190,10 +191,7 @@ impl Incoming {
             Stage::ListsEnd => Ok(Step::Event(Event::ListsEnd)),
             Stage::Index => self.index(input),
             Stage::Item(index) => self.item(input, index),
-            Stage::Xattrs(item) => Ok(match self.xattrs.poll_answer(input)? {
-                Some(values) => Step::Stage(Stage::Head(item, values)),
-                None => Step::Wait(Stage::Xattrs(item)),
-            }),
+            Stage::Xattrs(item) => self.values(input, item),
             Stage::Head(item, xattrs) => self.head(input, item, xattrs),
             Stage::Tokens => self.token(input),
             Stage::Statistics => self.statistics(input),
@@ -217,7 +215,7 @@ impl Incoming {
         self.next_start = list.range().end + 1;
         self.lists.push(Arc::clone(&list));
         if self.format.incremental {
-            self.dirs.add(&list);
+            self.dirs.add(&list, self.flist.budget())?;
         } else {
             self.stage = Stage::ListsEnd;
         }
@@ -244,7 +242,8 @@ impl Incoming {
             return Err(WireError::Protocol("a list after the last one"));
         }
         let start = FileIndex::new(self.next_start).ok_or(WireError::Limit("entries"))?;
-        self.flist.begin(start, Some(self.dirs.take(dir)?));
+        let dir = self.dirs.take(dir, self.flist.budget())?;
+        self.flist.begin(start, Some(dir));
         Ok(Step::Stage(Stage::List))
     }
 
@@ -253,7 +252,9 @@ impl Incoming {
             match self.phase.done(self.lists.len(), self.more)? {
                 ReceiverStep::ListDone => {
                     if self.format.incremental {
-                        self.lists.free_oldest();
+                        let freed = self.lists.free_oldest();
+                        let held = freed.map_or(0, |list| list.held());
+                        self.flist.budget().release(held);
                     }
                     Event::ListDone
                 }
@@ -283,6 +284,18 @@ impl Incoming {
             true => Stage::Xattrs(item),
             false => Stage::Head(item, Vec::new()),
         }))
+    }
+
+    /// The values of attributes that were asked for, which are kept to the end: other entries may
+    /// have the same.
+    fn values(&mut self, input: &mut BytesMut, item: Item) -> Result<Step, WireError> {
+        let Some(values) = self.xattrs.poll_answer(input)? else {
+            return Ok(Step::Wait(Stage::Xattrs(item)));
+        };
+        let held = values.iter().map(|(_, value)| value.len()).sum();
+        let budget = self.flist.budget();
+        budget.hold(held, "values of extended attributes")?;
+        Ok(Step::Stage(Stage::Head(item, values)))
     }
 
     /// Refuses answers that nobody can have asked for.

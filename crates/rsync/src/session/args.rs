@@ -12,6 +12,10 @@ pub const MAX_ARGS: usize = 16_000;
 /// Bytes of an argument at most.
 pub const MAX_ARG: usize = 5120;
 
+/// Bytes of all arguments at most: twice of what a command line can have on Linux, since a client
+/// may put a backslash before each of them.
+pub const MAX_ARGS_BYTES: usize = 12 << 20;
+
 /// A list of arguments as it crosses the wire. An empty one would end the list: it goes as `.`.
 pub fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     let mut list = Vec::new();
@@ -30,6 +34,8 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub struct ArgsReader {
     args: Vec<Vec<u8>>,
+    /// What all of them have, lists before the one at hand included.
+    bytes: usize,
 }
 
 impl ArgsReader {
@@ -54,6 +60,10 @@ impl ArgsReader {
             }
             if self.args.len() == MAX_ARGS {
                 return Err(WireError::Limit("more than 16000 arguments"));
+            }
+            self.bytes += arg.len();
+            if self.bytes > MAX_ARGS_BYTES {
+                return Err(WireError::Limit("arguments of more than 12 MiB"));
             }
             self.args.push(arg.to_vec());
         }
@@ -144,6 +154,9 @@ mod tests {
         assert!(poll(&[b'a'; MAX_ARG]).is_ok());
         assert!(poll(&b"a\0".repeat(MAX_ARGS)).is_ok());
         assert!(poll(&b"a\0".repeat(MAX_ARGS + 1)).is_err());
+        let long = [vec![b'a'; MAX_ARG], vec![0]].concat();
+        assert!(poll(&long.repeat(MAX_ARGS_BYTES / MAX_ARG)).is_ok());
+        assert!(poll(&long.repeat(MAX_ARGS_BYTES / MAX_ARG + 1)).is_err());
     }
 
     #[test]

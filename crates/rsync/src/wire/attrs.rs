@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::budget::{Budget, allocated};
 use super::cursor::{self, Parsed, Reader};
 use super::idlist::{IdNames, Ids};
 use super::int::Put;
@@ -295,8 +296,6 @@ pub(super) struct AttrDecoder {
     access: Vec<Arc<Acl>>,
     default: Vec<Arc<Acl>>,
     xattrs: Vec<Arc<XattrSet>>,
-    /// What all of them take, in bytes.
-    held: usize,
     /// The literal that has come in part.
     partial: Partial,
 }
@@ -324,6 +323,7 @@ impl AttrDecoder {
         kind: AclKind,
         input: &mut BytesMut,
         names: &mut IdNames,
+        budget: &mut Budget,
     ) -> Result<Option<Arc<Acl>>, WireError> {
         let (mut acl, mut left) = match std::mem::take(&mut self.partial) {
             Partial::Acl(acl, left) => (acl, left),
@@ -336,15 +336,20 @@ impl AttrDecoder {
             },
         };
         while left > 0 {
+            let known = names.users.len() + names.groups.len();
             let entry = cursor::read(input, |reader| acl_entry(reader, names))?;
             let Some(entry) = entry else {
                 self.partial = Partial::Acl(acl, left);
                 return Ok(None);
             };
+            let has_name = names.users.len() + names.groups.len() > known;
+            let name = if has_name { LONGEST_ID_NAME } else { 0 };
+            budget.hold(size_of::<AclEntry>() + name, WHAT)?;
             acl.named.push(entry);
             left -= 1;
         }
-        self.hold(size_of::<Acl>() + acl.named.len() * size_of::<AclEntry>())?;
+        budget.hold(allocated(size_of::<Acl>()) + size_of::<Arc<Acl>>(), WHAT)?;
+        acl.named.shrink_to_fit();
         let acl = Arc::new(acl);
         self.acls(kind).push(Arc::clone(&acl));
         Ok(Some(acl))
@@ -354,6 +359,7 @@ impl AttrDecoder {
     pub(super) fn xattrs(
         &mut self,
         input: &mut BytesMut,
+        budget: &mut Budget,
     ) -> Result<Option<Arc<XattrSet>>, WireError> {
         let (mut attrs, mut left, mut announced) = match std::mem::take(&mut self.partial) {
             Partial::Xattrs(attrs, left, announced) => (attrs, left, announced),
@@ -372,11 +378,21 @@ impl AttrDecoder {
             if announced > MAX_VALUES {
                 return Err(WireError::Limit("the extended attributes of one entry"));
             }
-            self.hold(size_of::<Xattr>() + attr.name.len() + MAX_SHORT_VALUE)?;
+            let short = if len as usize <= MAX_SHORT_VALUE {
+                len as usize
+            } else {
+                0
+            };
+            let held = size_of::<Xattr>() + allocated(attr.name.len()) + allocated(short);
+            budget.hold(held, WHAT)?;
             attrs.push(attr);
             left -= 1;
         }
-        self.hold(size_of::<XattrSet>())?;
+        budget.hold(
+            allocated(size_of::<XattrSet>()) + size_of::<Arc<XattrSet>>(),
+            WHAT,
+        )?;
+        attrs.shrink_to_fit();
         let set = Arc::new(XattrSet(attrs));
         self.xattrs.push(Arc::clone(&set));
         Ok(Some(set))
@@ -387,14 +403,6 @@ impl AttrDecoder {
             AclKind::Access => &mut self.access,
             AclKind::Default => &mut self.default,
         }
-    }
-
-    fn hold(&mut self, bytes: usize) -> Result<(), WireError> {
-        self.held += bytes;
-        if self.held > MAX_HELD {
-            return Err(WireError::Limit("different attributes of a transfer"));
-        }
-        Ok(())
     }
 }
 
@@ -484,8 +492,10 @@ const MAX_VALUES: u64 = 512 << 20;
 const MAX_NAME: u32 = 4096;
 /// Attributes of a set, and named entries of an ACL.
 const MAX_COUNT: u32 = 65_536;
-/// What all different ACLs and sets of a connection may take: 512 MiB.
-const MAX_HELD: usize = 512 << 20;
+/// What is held of them.
+const WHAT: &str = "different attributes of a transfer";
+/// What a name of a user or group takes at most that comes with an entry of an ACL.
+const LONGEST_ID_NAME: usize = 304;
 /// Literals a sender looks for before it writes another one.
 const MOST_REMEMBERED: usize = 1 << 17;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use barge_types::{Device, NameError, RelPath, Timestamp};
 
 use super::attrs::{Acl, XattrSet};
+use super::budget::allocated;
 
 /// The kind's bits of `st_mode`, and the kinds, as Linux numbers them (`inode(7)`).
 pub const S_IFMT: u32 = 0o170_000;
@@ -211,11 +212,15 @@ impl FileEntry {
         self.extra.get_or_insert_default()
     }
 
-    /// About how many bytes its rare parts take.
-    pub(super) fn extra_len(&self) -> usize {
-        let Some(extra) = &self.extra else { return 0 };
-        let len = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-        size_of::<Extra>() + len(&extra.link) + len(&extra.checksum)
+    /// About how many bytes it takes, without what it shares with others.
+    pub fn weight(&self) -> usize {
+        let rare = self.extra.as_ref().map_or(0, |extra| {
+            let len = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+            allocated(size_of::<Extra>())
+                + allocated(len(&extra.link))
+                + allocated(len(&extra.checksum))
+        });
+        size_of::<Self>() + allocated(self.path.base().len()) + rare
     }
 
     /// A regular file.

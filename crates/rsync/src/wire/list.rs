@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::entry::{DirKind, FileEntry, WirePath};
 use super::idlist::IdNames;
 use super::mux::IoErrors;
@@ -31,6 +32,8 @@ pub struct List {
     slots: Vec<Option<FileEntry>>,
     /// Slots of directories, the dropped ones too.
     dirs: Vec<u32>,
+    /// What its entries take, of the receiving side's budget.
+    pub(super) held: usize,
     /// What went wrong at the sender, as it stands at the end of the list.
     pub errors: IoErrors,
     /// Names of users and groups that came with the list.
@@ -71,9 +74,15 @@ impl List {
             parent,
             slots: entries.into_iter().map(Some).collect(),
             dirs,
+            held: 0,
             errors: IoErrors::default(),
             names: IdNames::default(),
         }
+    }
+
+    /// What its entries take, of the receiving side's budget.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// The index of the first slot.
@@ -228,13 +237,24 @@ pub(crate) struct Directories {
 impl Directories {
     /// Adds the directories of a list, the next of the connection. Dropped duplicates are counted,
     /// and the root, whose children are in the first list.
-    pub(crate) fn add(&mut self, list: &List) {
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::Limit`] when more wait than the budget allows.
+    pub(crate) fn add(&mut self, list: &List, budget: &mut Budget) -> Result<(), WireError> {
         for (index, dir) in (self.count..).zip(list.dirs()) {
             if let Some(dir) = dir.filter(|dir| !dir.path.is_root()) {
+                budget.hold(Self::weight(dir), "directories of a transfer")?;
                 self.waiting.insert(index, Arc::new(dir.clone()));
             }
         }
         self.count += list.dirs.len() as u32;
+        Ok(())
+    }
+
+    fn weight(dir: &FileEntry) -> usize {
+        let shared = dir.path.dir().map_or(0, |dir| dir.len());
+        dir.weight() + shared + size_of::<(u32, Arc<FileEntry>)>()
     }
 
     /// Takes the directory whose list the peer begins.
@@ -243,9 +263,14 @@ impl Directories {
     ///
     /// [`WireError::Protocol`] when there is none of this number, it was a duplicate and dropped,
     /// it is the root, or its list was begun before.
-    pub(crate) fn take(&mut self, index: DirIndex) -> Result<ListDir, WireError> {
+    pub(crate) fn take(
+        &mut self,
+        index: DirIndex,
+        budget: &mut Budget,
+    ) -> Result<ListDir, WireError> {
         let entry = self.waiting.remove(&index.get());
         let entry = entry.ok_or(WireError::Protocol("a list of no directory"))?;
+        budget.release(Self::weight(&entry));
         Ok(ListDir { index, entry })
     }
 }
@@ -404,6 +429,22 @@ mod tests {
         assert_eq!(paths(&list), numbered(&sorted));
     }
 
+    fn take(table: &mut Directories, index: u32) -> Result<ListDir, WireError> {
+        table.take(DirIndex::new(index).unwrap(), &mut Budget::default())
+    }
+
+    #[test]
+    fn directories_that_wait_for_their_lists_are_held_until_those_begin() {
+        let (mut table, mut budget) = (Directories::default(), Budget::new(1000));
+        let list = received(1, None, &["./", "d/"]);
+        for at in (1..200).step_by(2) {
+            table.add(&list, &mut budget).unwrap();
+            table.take(DirIndex::new(at).unwrap(), &mut budget).unwrap();
+        }
+        let full = (0..100).any(|_| table.add(&list, &mut budget).is_err());
+        assert!(full);
+    }
+
     /// The lists of the protocol's worked example: `.`, `d1`, `d2`, `d1/e`.
     fn four_lists() -> Lists {
         let (mut table, mut lists) = (Directories::default(), Lists::default());
@@ -413,9 +454,9 @@ mod tests {
             (9, Some(3), &["d1/e/h"]),
             (11, Some(2), &["d2/ln"]),
         ] {
-            let dir = dir.map(|dir| table.take(DirIndex::new(dir).unwrap()).unwrap());
+            let dir = dir.map(|dir| take(&mut table, dir).unwrap());
             let list = received(start, dir, paths);
-            table.add(&list);
+            table.add(&list, &mut Budget::default()).unwrap();
             lists.push(list);
         }
         lists
@@ -424,8 +465,9 @@ mod tests {
     #[test]
     fn lists_of_directories_that_are_none_are_refused() {
         let mut table = Directories::default();
-        table.add(&received(1, None, &["./", "d/", "d/", "e/", "f"]));
-        let mut take = |dir| table.take(DirIndex::new(dir).unwrap());
+        let list = received(1, None, &["./", "d/", "d/", "e/", "f"]);
+        table.add(&list, &mut Budget::default()).unwrap();
+        let mut take = |dir| self::take(&mut table, dir);
         assert!(take(0).is_err(), "the root");
         assert!(take(1).is_ok());
         assert!(take(1).is_err(), "listed before");
@@ -433,7 +475,7 @@ mod tests {
         assert!(take(3).is_ok());
         assert!(take(4).is_err(), "no directory");
         let mut empty = Directories::default();
-        assert!(empty.take(DirIndex::new(0).unwrap()).is_err());
+        assert!(self::take(&mut empty, 0).is_err());
     }
 
     #[test]

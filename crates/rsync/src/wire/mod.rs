@@ -1,6 +1,7 @@
 //! The forms in which things cross the wire, each with its decoder and its encoder.
 
 pub mod attrs;
+pub mod budget;
 pub mod cursor;
 pub mod entry;
 pub mod flist;

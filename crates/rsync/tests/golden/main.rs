@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use barge_rsync::role::incoming::{Event as Sent, Incoming};
 use barge_rsync::role::requests::{Event as Asked, Requests};
+use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::flist::{FlistEncoder, Format, Inode};
 use barge_rsync::wire::idlist::Names;
 use barge_rsync::wire::item::{put_xattr_answer, put_xattr_request};
@@ -47,7 +48,7 @@ fn unpack(side: &Side) -> (BytesMut, Vec<Message>) {
 
 /// What a sender sent, read in pieces.
 fn sent(side: &Side, pieces: &[&[u8]]) -> Vec<Sent> {
-    let mut incoming = Incoming::new(&side.options_of_reader(), &side.setup);
+    let mut incoming = Incoming::new(&side.options_of_reader(), &side.setup, Budget::default());
     let mut events = Vec::new();
     for piece in pieces {
         incoming.handle_data(BytesMut::from(*piece));
@@ -345,6 +346,7 @@ impl Again {
             let inode = entry.extra().hard_link.map(|link| Inode {
                 device: 0,
                 number: link.group.into(),
+                names: None,
             });
             self.flist.put(&mut self.out, entry, inode, &mut self.names);
         }

@@ -322,6 +322,7 @@ impl Generator {
             dir: std::sync::Arc::clone(self.target_dir()),
             existing: None,
             again: false,
+            refused: false,
             how: self.how(None),
         };
         self.ask(at, ask, &resolved, transfer, basis).map(Some)

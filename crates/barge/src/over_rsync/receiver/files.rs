@@ -150,6 +150,7 @@ impl Generator {
             dir: Arc::clone(self.target_dir()),
             existing: Some(found.stat),
             again: false,
+            refused: false,
             how: How::Append(len),
         };
         self.ask(at, Ask::new(flags), &resolved, transfer, None)
@@ -176,6 +177,7 @@ impl Generator {
             dir: Arc::clone(self.target_dir()),
             existing,
             again: false,
+            refused: false,
             how,
         };
         self.ask(at, ask, resolved, transfer, basis)
@@ -251,6 +253,7 @@ impl Generator {
             dir: Arc::clone(self.target_dir()),
             existing: stat,
             again: true,
+            refused: false,
             how: self.how(stat.as_ref()),
         };
         let found = stat.and_then(|stat| self.look(at, &name, stat));

@@ -597,8 +597,8 @@ impl Generator {
     /// A file will not come.
     fn refused(&mut self, index: FileIndex) -> Result<(), Failure> {
         match self.side.requests.take(index) {
-            Some(request) if request.transfer.is_some() => self.through(index, Verdict::Failed),
-            _ => Err(WireError::Protocol("a refusal of what was not asked for").into()),
+            Some(_) => self.through(index, Verdict::Failed),
+            None => Err(WireError::Protocol("a refusal of what has come").into()),
         }
     }
 

@@ -94,7 +94,9 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     .with_stderr(stderr, options.stderr.as_deref());
     let run = Arc::new(run);
     let (tell, hear) = mpsc::channel();
-    let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear(tell.clone()));
+    let requests = Arc::new(Requests::default());
+    let ear = ear(tell.clone(), Arc::clone(&requests));
+    let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear);
     if let Some(option) = not_honoured(&options, asked.as_deref()) {
         let text = format!("barge does not support {option} at the receiving side");
         let failure = Failure::fatal(exit::UNSUPPORTED, text);
@@ -131,7 +133,7 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         options,
         base,
         asked,
-        requests: Requests::default(),
+        requests,
         tally: Tally::default(),
         target: OnceLock::new(),
         temp: OnceLock::new(),
@@ -200,12 +202,13 @@ fn take_all(receiving: &mut Receiving, tell: &Sender<Told>) -> Result<(), Failur
     received
 }
 
-fn ear(tell: Sender<Told>) -> Ear {
+fn ear(tell: Sender<Told>, requests: Arc<Requests>) -> Ear {
     Box::new(move |heard| match heard {
-        Heard::NoSend(index) => {
+        Heard::NoSend(index) if requests.refuse(index) => {
             let _ = tell.send(Told::NoSend(index));
             Ok(())
         }
+        Heard::NoSend(_) => Err(WireError::Protocol("a refusal of what was not asked for").into()),
         Heard::IoError => Ok(()),
         Heard::Success(_) => Err(WireError::Protocol("news of a file that is ours").into()),
     })

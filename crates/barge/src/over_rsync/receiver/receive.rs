@@ -8,6 +8,7 @@ use barge_delta::DigestBytes;
 use barge_fs::{Dir, Error, Staged, Stat};
 use barge_rsync::WireError;
 use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
+use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::iflags::Basis as BasisKind;
 use barge_rsync::wire::list::List;
@@ -27,6 +28,7 @@ use super::texts::{self, Who};
 use super::write::{Basis, Writer, Zeros};
 use crate::over_rsync::failure::exit;
 use crate::over_rsync::incoming::Incoming;
+use crate::over_rsync::memory;
 use crate::over_rsync::{Failure, Level};
 
 /// The receiving thread's part.
@@ -41,7 +43,8 @@ pub(super) struct Receiving {
 
 impl Receiving {
     pub(super) fn new(side: Arc<Side>, wire: Incoming, tell: Sender<Told>) -> Self {
-        let machine = Machine::new(&side.options, &side.run.setup);
+        let budget = Budget::new(memory::for_lists());
+        let machine = Machine::new(&side.options, &side.run.setup, budget);
         Self {
             progress: Progress::new(Arc::clone(&side)),
             side,

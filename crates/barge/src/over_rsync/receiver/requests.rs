@@ -76,6 +76,8 @@ pub(super) struct Transfer {
     pub(super) existing: Option<Stat>,
     /// It was asked for before, and did not verify.
     pub(super) again: bool,
+    /// The sender has said that it will not come.
+    pub(super) refused: bool,
     pub(super) how: How,
 }
 
@@ -110,6 +112,15 @@ impl Requests {
             self.room.notify_one();
         }
         request
+    }
+
+    /// The content that was asked for will not come: whether it was asked for, and this was not said
+    /// before.
+    pub(super) fn refuse(&self, index: FileIndex) -> bool {
+        let mut open = self.open();
+        let request = open.by_index.get_mut(&index);
+        let transfer = request.and_then(|request| request.transfer.as_mut());
+        transfer.is_some_and(|transfer| !std::mem::replace(&mut transfer.refused, true))
     }
 
     /// A marker is about to be sent.

@@ -43,7 +43,7 @@ pub(super) struct Side {
     pub(super) attributes: Attributes,
     /// The client's rules, which decide what is deleted.
     pub(super) rules: RuleList,
-    pub(super) requests: Requests,
+    pub(super) requests: Arc<Requests>,
     pub(super) tally: Tally,
     /// Known before anything is asked for.
     pub(super) target: OnceLock<Target>,

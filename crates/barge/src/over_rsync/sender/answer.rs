@@ -29,6 +29,7 @@ use super::removal;
 use crate::over_rsync::failure::Failure;
 use crate::over_rsync::files_from::NameFeed;
 use crate::over_rsync::incoming::Incoming;
+use crate::over_rsync::memory;
 use crate::over_rsync::read_ahead::{Bell, Watch};
 use crate::over_rsync::run::Run;
 use crate::over_rsync::{Event, Item as Told, ItemSide, Position, RunStats};
@@ -163,6 +164,13 @@ impl Answers {
                     Next::End => return Ok(()),
                 }
             }
+            // What is behind the names that the scan has no room for stays where it is.
+            if self.names.as_ref().is_some_and(NameFeed::is_held_up) {
+                if !self.send_list()? {
+                    self.wait_for_scan()?;
+                }
+                continue;
+            }
             let data = self.poll_data()?;
             // What was asked for before they were safe is answered: nothing more is wanted of them.
             self.remove_safe()?;
@@ -209,6 +217,19 @@ impl Answers {
             self.names = None;
         }
         Ok(self.requests.poll()?)
+    }
+
+    /// Waits until the scan has something to send, or takes more names.
+    fn wait_for_scan(&mut self) -> Result<(), Failure> {
+        self.run.outgoing.flush()?;
+        loop {
+            let due = self.incoming.keep_alive()?;
+            let takes_more = || self.names.as_ref().is_none_or(NameFeed::has_room);
+            let ready = || (!self.queue.is_empty() || takes_more()).then_some(());
+            if self.bell.wait_for(due.patience(), ready).is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// Data that has come. Raw names stand outside all frames.
@@ -534,7 +555,7 @@ impl Answers {
         let setup = self.run.setup;
         let seed_first = setup.compat.has(CompatFlags::CHECKSUM_SEED_FIX);
         let strong = head.strong_sum(setup.checksum, setup.seed, seed_first);
-        let mut sums = SumsDecoder::new(*head, strong, self.most_for_sums());
+        let mut sums = SumsDecoder::new(*head, strong, memory::for_sums(self.options.max_alloc));
         while !sums.poll(self.requests.input()) {
             let data = self.incoming.take(usize::MAX)?;
             self.requests.handle_data(data);
@@ -544,11 +565,6 @@ impl Answers {
             true => signature.build_in_place(),
             false => signature.build(),
         }))
-    }
-
-    /// Bytes that sums may take: those of blocks beyond are read and not kept.
-    fn most_for_sums(&self) -> usize {
-        usize::try_from(self.options.max_alloc.min(MOST_FOR_SUMS)).unwrap_or(usize::MAX)
     }
 
     /// Whether the basis is overwritten while the file is made from it.
@@ -827,9 +843,6 @@ fn kind_of(entry: &FileEntry) -> usize {
         _ => 4,
     }
 }
-
-/// Bytes that block sums may take at most, whatever `--max-alloc` allows.
-const MOST_FOR_SUMS: u64 = 1 << 30;
 
 /// How often a wait for a scan looks whether the peer should hear something.
 const LOOK_UP: Duration = Duration::from_millis(500);

@@ -466,6 +466,7 @@ impl Look {
         let inode = linked.then_some(Inode {
             device: stat.dev,
             number: stat.ino,
+            names: Some(stat.links),
         });
         Some(Listed { entry, inode })
     }

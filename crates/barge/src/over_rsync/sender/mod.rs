@@ -151,7 +151,7 @@ impl Sender {
             false => self.send_rules(rules)?,
         };
         let (ground, shown, module) = self.ground()?;
-        let (feed, named) = self.named(&ground, module.is_some())?;
+        let (feed, named) = self.named(&ground, module.is_some(), &bell)?;
         let bases = Arc::new(Bases::new(ground, shown));
         let queue = Arc::new(Queue::new(bell));
         self.run.tell(Event::ListBegins {
@@ -204,6 +204,8 @@ impl Sender {
             encoder: FlistEncoder::new(format),
             names: Box::new(HostNames { numeric }),
             queue: Arc::clone(queue),
+            // What is named twice is listed twice, its links too.
+            forgets_links: self.options.files_from.is_none() && self.paths.len() == 1,
             books: scan::Books::new(format.first_index().get()),
         }
     }
@@ -319,6 +321,7 @@ impl Sender {
         &self,
         ground: &Ground,
         confined: bool,
+        bell: &Arc<Bell>,
     ) -> Result<(Option<NameFeed>, Arguments), Failure> {
         let relative = self.options.relative;
         let given = |path: &Path| path.as_os_str().as_bytes().to_vec();
@@ -354,8 +357,8 @@ impl Sender {
             let names = Lines::new(BufReader::new(file), self.options.from0).without_comments();
             return Ok((None, Box::new(names.map(in_dir))));
         }
-        let (feed, names) = NameFeed::new(!self.is_31_or_newer());
-        Ok((Some(feed), Box::new(names.into_iter().map(Ok).map(in_dir))))
+        let (feed, names) = NameFeed::new(!self.is_31_or_newer(), Arc::clone(bell));
+        Ok((Some(feed), Box::new(names.map(Ok).map(in_dir))))
     }
 }
 

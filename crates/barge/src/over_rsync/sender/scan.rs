@@ -9,7 +9,7 @@ use std::sync::Arc;
 use barge_fs::Error;
 use barge_rsync::options::Options;
 use barge_rsync::wire::entry::{DirKind, FileEntry, WirePath};
-use barge_rsync::wire::flist::FlistEncoder;
+use barge_rsync::wire::flist::{FlistEncoder, Inode};
 use barge_rsync::wire::idlist::Names;
 use barge_rsync::wire::list::{List, ListDir};
 use barge_rsync::wire::mux::IoErrors;
@@ -26,6 +26,7 @@ use super::trouble;
 use crate::filter::{RuleError, RuleList, RuleSide, Scope};
 use crate::over_rsync::Level;
 use crate::over_rsync::failure::{Failure, exit};
+use crate::over_rsync::memory;
 use crate::over_rsync::run::Run;
 
 /// Bytes of the one list that are handed over at a time.
@@ -41,6 +42,8 @@ pub(super) struct Scan {
     pub(super) encoder: FlistEncoder,
     pub(super) names: Box<dyn Names + Send>,
     pub(super) queue: Arc<Queue>,
+    /// Every name comes once: of a file whose names have all come nothing need be remembered.
+    pub(super) forgets_links: bool,
     pub(super) books: Books,
 }
 
@@ -70,12 +73,27 @@ impl Books {
             ..Self::default()
         }
     }
+
+    /// An entry is held until the list that is being made is complete. Whoever names things many times
+    /// makes a list of many entries with few words.
+    fn hold(&mut self, entry: &FileEntry) -> Result<(), Failure> {
+        self.list.held += entry.weight() as u64;
+        match self.list.held > memory::for_lists() {
+            true => {
+                let text = "rsync: the list takes more memory than there is for it";
+                Err(Failure::fatal(exit::MEMORY, text))
+            }
+            false => Ok(()),
+        }
+    }
 }
 
 /// A list that is being made.
 #[derive(Default)]
 struct Draft {
     entries: Vec<FileEntry>,
+    /// What the entries take, in bytes.
+    held: u64,
     bytes: BytesMut,
     size: u64,
     /// The directories among the entries whose children are to be listed.
@@ -218,6 +236,7 @@ impl Scan {
     fn end_list(&mut self, dir: Option<ListDir>) -> Result<Vec<Waiting>, Stop> {
         let Draft {
             entries,
+            held: _,
             mut bytes,
             size,
             dirs,
@@ -341,6 +360,11 @@ impl Scan {
             scope,
             device,
         } = found;
+        let inode = inode.map(|inode| Inode {
+            names: inode.names.filter(|_| self.forgets_links),
+            ..inode
+        });
+        self.books.hold(&entry)?;
         let list = &mut self.books.list;
         self.encoder
             .put(&mut list.bytes, &mut entry, inode, &mut *self.names);
@@ -482,6 +506,7 @@ impl Scan {
         let dir = dir.filter(|dir| self.books.implied.contains(&***dir));
         match dir.cloned().filter(|_| self.is_incremental()) {
             Some(dir) => {
+                self.books.hold(&found.listed.entry)?;
                 self.books.led_to.entry(dir).or_default().push(found);
                 Ok(())
             }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::*;
 use crate::WireError;
 use crate::wire::attrs::{Acl, AclKind, AttrDecoder};
+use crate::wire::budget::{Budget, allocated};
 use crate::wire::cursor::{self, Parsed, Reader};
 use crate::wire::entry::{DirKind, HardLink, S_IFMT, WirePath};
 use crate::wire::idlist::{self, IdNames};
@@ -26,6 +27,7 @@ pub struct FlistDecoder {
     count: u64,
     stage: Stage,
     list: Partial,
+    budget: Budget,
 }
 
 /// What comes next.
@@ -50,15 +52,16 @@ struct Partial {
     entries: Vec<FileEntry>,
     names: IdNames,
     errors: IoErrors,
-    /// What the entries take, in bytes.
+    /// What the entries take, in bytes of the budget.
     held: usize,
     /// The path of the directory of the entry before; at first of the one that is listed.
     last_dir: Option<Arc<[u8]>>,
 }
 
 impl FlistDecoder {
-    /// For the first list of a connection, which is to be begun.
-    pub fn new(format: Format) -> Self {
+    /// For the first list of a connection, which is to be begun. What lists, attributes and names
+    /// take is of `budget`.
+    pub fn new(format: Format, budget: Budget) -> Self {
         Self {
             format,
             last: Last::default(),
@@ -67,7 +70,13 @@ impl FlistDecoder {
             count: 0,
             stage: Stage::Entry,
             list: Partial::default(),
+            budget,
         }
+    }
+
+    /// What is held, by whoever else holds something of the peer's.
+    pub(crate) fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 
     /// Begins the list whose first entry has the index `start`: the first one, or that of the
@@ -137,6 +146,9 @@ impl FlistDecoder {
         let entry = &fields.entry;
         if entry.extra().hard_link.is_some_and(|link| link.first) {
             self.groups.push(index);
+            // Whoever makes the links remembers each group, and the path of its first name.
+            let path = allocated(self.last.path.len());
+            self.budget.hold(GROUP + path, "groups of hard links")?;
         }
         self.last.remember(entry);
         self.stage = match self.format.acls && !entry.is_symlink() {
@@ -144,7 +156,8 @@ impl FlistDecoder {
             false => self.xattr_stage(),
         };
         self.count += 1;
-        self.list.add(fields, &self.last.path, &self.format)
+        let path = &self.last.path;
+        self.list.add(fields, path, &self.format, &mut self.budget)
     }
 
     fn xattr_stage(&self) -> Stage {
@@ -166,7 +179,8 @@ impl FlistDecoder {
 
     fn acl(&mut self, input: &mut BytesMut) -> Result<bool, WireError> {
         let Partial { entries, names, .. } = &mut self.list;
-        let read = self.attrs.acl(AclKind::Access, input, names)?;
+        let budget = &mut self.budget;
+        let read = self.attrs.acl(AclKind::Access, input, names, budget)?;
         let (Some(acl), Some(entry)) = (read, entries.last_mut()) else {
             return Ok(false);
         };
@@ -180,7 +194,8 @@ impl FlistDecoder {
 
     fn default_acl(&mut self, input: &mut BytesMut) -> Result<bool, WireError> {
         let Partial { entries, names, .. } = &mut self.list;
-        let read = self.attrs.acl(AclKind::Default, input, names)?;
+        let budget = &mut self.budget;
+        let read = self.attrs.acl(AclKind::Default, input, names, budget)?;
         let (Some(acl), Some(entry)) = (read, entries.last_mut()) else {
             return Ok(false);
         };
@@ -192,7 +207,7 @@ impl FlistDecoder {
     }
 
     fn xattrs(&mut self, input: &mut BytesMut) -> Result<bool, WireError> {
-        let read = self.attrs.xattrs(input)?;
+        let read = self.attrs.xattrs(input, &mut self.budget)?;
         let (Some(set), Some(entry)) = (read, self.list.entries.last_mut()) else {
             return Ok(false);
         };
@@ -204,6 +219,7 @@ impl FlistDecoder {
     fn id_row(&mut self, input: &mut BytesMut, users: bool) -> Result<bool, WireError> {
         let id0_names = self.format.id0_names;
         let names = self.list.names.of_kind(users);
+        let known = names.len();
         let is_last = cursor::read(input, |reader| {
             let (id, name, is_last) = idlist::row(reader, id0_names)?;
             if !name.is_empty() {
@@ -211,6 +227,9 @@ impl FlistDecoder {
             }
             Ok(is_last)
         })?;
+        let new = names[known..].iter();
+        let held = new.map(|(_, name)| NAME + allocated(name.len())).sum();
+        self.budget.hold(held, "names of users and groups")?;
         if names.len() > MAX_NAMES {
             return Err(WireError::Limit("names of users and groups"));
         }
@@ -476,7 +495,13 @@ impl Partial {
     }
 
     /// Takes an entry over, which is at `path`.
-    fn add(&mut self, fields: Fields, path: &[u8], format: &Format) -> Result<(), WireError> {
+    fn add(
+        &mut self,
+        fields: Fields,
+        path: &[u8],
+        format: &Format,
+        budget: &mut Budget,
+    ) -> Result<(), WireError> {
         let Fields {
             mut entry,
             user,
@@ -488,11 +513,13 @@ impl Partial {
             _ => path,
         };
         check_path(path, &entry, format)?;
+        let held_before = self.held;
         entry.path = self.place(path)?;
-        self.held += size_of::<FileEntry>() + entry.path.base().len() + entry.extra_len();
-        if self.held > MAX_HELD {
-            return Err(WireError::Limit("the entries of a list"));
-        }
+        self.held += entry.weight();
+        budget.hold(self.held - held_before, "the entries of a list")?;
+        let names = [&user, &group].into_iter().flatten();
+        let names: usize = names.map(|name| NAME + allocated(name.len())).sum();
+        budget.hold(names, "names of users and groups")?;
         self.names.users.extend(user.map(|name| (entry.uid, name)));
         self.names
             .groups
@@ -514,7 +541,7 @@ impl Partial {
             return Err(WireError::Protocol("an entry of another directory's list"));
         }
         if !is_same && dir.is_some() {
-            self.held += path.len();
+            self.held += allocated(path.len());
             self.last_dir = dir.map(Arc::from);
         }
         Ok(WirePath::within(dir.and(self.last_dir.clone()), base))
@@ -527,6 +554,7 @@ impl Partial {
         if is_first && !format.no_implied_dirs {
             list.check_parents()?;
         }
+        list.held = self.held;
         list.errors = self.errors;
         list.names = self.names;
         Ok(list)
@@ -554,5 +582,7 @@ fn check_path(path: &[u8], entry: &FileEntry, format: &Format) -> Result<(), Wir
 const MAX_TARGET: u32 = 4095;
 /// Names of users, and of groups, that may come with a list.
 const MAX_NAMES: usize = 1 << 20;
-/// What the entries of one list may take: 2 GiB, some 16 million of them.
-const MAX_HELD: usize = 2 << 30;
+/// What a group of hard links takes besides its path, where links are made: some 200 bytes.
+const GROUP: usize = 200;
+/// What is remembered of a name besides itself, where ids are mapped.
+const NAME: usize = 48;

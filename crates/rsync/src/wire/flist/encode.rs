@@ -13,12 +13,23 @@ use crate::wire::int::Put;
 use crate::wire::mux::IoErrors;
 
 /// Which inode a name leads to, of a file with more than one.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Inode {
     /// The file system.
     pub device: u64,
     /// The inode's number there.
     pub number: u64,
+    /// How many names it has, if it may be forgotten when so many have been listed.
+    pub names: Option<u64>,
+}
+
+/// What is remembered of an inode.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The index of its first name.
+    first: u32,
+    /// How many are still to come, if that is to be counted.
+    left: Option<u64>,
 }
 
 /// Writes the lists of a connection.
@@ -28,8 +39,9 @@ pub struct FlistEncoder {
     last: Last,
     attrs: AttrEncoder,
     ids: SeenIds,
-    /// The index, in the order of the wire, of the first name of each inode.
-    links: HashMap<Inode, u32>,
+    /// Inodes, by device and number, of which more names are to come. Their names are numbered in the
+    /// order of the wire.
+    links: HashMap<(u64, u64), Known>,
     start: u32,
     next: u32,
     path: Vec<u8>,
@@ -146,15 +158,30 @@ impl FlistEncoder {
             entry.gid = 0;
         }
         let inode = inode.filter(|_| format.hard_links && !entry.is_dir());
-        let hard_link = inode.map(|inode| {
-            let group = *self.links.entry(inode).or_insert(self.next);
-            HardLink {
-                group,
-                first: group == self.next,
-            }
-        });
+        let hard_link = inode.map(|inode| self.link_of(inode));
         if hard_link != entry.extra().hard_link {
             entry.extra_mut().hard_link = hard_link;
+        }
+    }
+
+    /// The group that the next entry is of, a name of this inode. Of an inode whose last name it is
+    /// nothing is remembered.
+    fn link_of(&mut self, inode: Inode) -> HardLink {
+        let key = (inode.device, inode.number);
+        let known = self.links.entry(key).or_insert(Known {
+            first: self.next,
+            left: inode.names,
+        });
+        let group = known.first;
+        if let Some(names) = known.left {
+            known.left = names.checked_sub(1);
+            if known.left.is_none_or(|left| left == 0) {
+                self.links.remove(&key);
+            }
+        }
+        HardLink {
+            group,
+            first: group == self.next,
         }
     }
 }

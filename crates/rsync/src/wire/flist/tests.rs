@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::WireError;
 use crate::wire::attrs::{Acl, AclEntry, Xattr, XattrSet};
+use crate::wire::budget::Budget;
 use crate::wire::entry::{DirKind, HardLink, WirePath};
 use crate::wire::idlist::Names;
 use crate::wire::list::{Directories, List, ListDir};
@@ -80,7 +81,7 @@ fn entry(path: &str, mode: u32, len: u64, mtime: (i64, u32)) -> FileEntry {
 }
 
 fn decoder(format: Format) -> FlistDecoder {
-    let mut decoder = FlistDecoder::new(format);
+    let mut decoder = FlistDecoder::new(format, Budget::default());
     decoder.begin(format.first_index(), None);
     decoder
 }
@@ -236,6 +237,7 @@ fn acls_xattrs_and_hard_links_have_the_recorded_bytes() {
     let inode = Inode {
         device: 1,
         number: 2,
+        names: Some(2),
     };
     for (entry, inode) in [
         (root, None),
@@ -514,7 +516,10 @@ fn tables_are_there_only_for_what_is_kept() {
 
 /// A connection's lists, one after the other, as a sender writes and a receiver reads them.
 fn exchange(format: Format, trees: Vec<Vec<FileEntry>>) -> Vec<Vec<FileEntry>> {
-    let (mut encoder, mut decoder) = (FlistEncoder::new(format), FlistDecoder::new(format));
+    let (mut encoder, mut decoder) = (
+        FlistEncoder::new(format),
+        FlistDecoder::new(format, Budget::default()),
+    );
     let mut start = format.first_index();
     let mut received = Vec::new();
     let mut dir: Option<ListDir> = None;
@@ -528,10 +533,12 @@ fn exchange(format: Format, trees: Vec<Vec<FileEntry>>) -> Vec<Vec<FileEntry>> {
         encoder.end(&mut out, IoErrors::default(), &mut Known);
         decoder.begin(start, dir);
         let list = decoder.poll(&mut out).unwrap().unwrap();
-        table.add(&list);
+        table.add(&list, &mut Budget::default()).unwrap();
         start = index(list.range().end + 1);
         received.push(entries(&list));
-        dir = table.take(DirIndex::new(1).unwrap()).ok();
+        dir = table
+            .take(DirIndex::new(1).unwrap(), &mut Budget::default())
+            .ok();
     }
     received
 }
@@ -553,10 +560,14 @@ fn what_is_remembered_lasts_for_all_lists() {
 #[test]
 fn a_later_list_refers_to_hard_links_of_earlier_ones_with_all_fields() {
     let format = pull_format();
-    let (mut encoder, mut decoder) = (FlistEncoder::new(format), FlistDecoder::new(format));
+    let (mut encoder, mut decoder) = (
+        FlistEncoder::new(format),
+        FlistDecoder::new(format, Budget::default()),
+    );
     let inode = Some(Inode {
         device: 1,
         number: 1,
+        names: None,
     });
     let mut out = BytesMut::new();
     encoder.begin(index(1));
@@ -568,7 +579,7 @@ fn a_later_list_refers_to_hard_links_of_earlier_ones_with_all_fields() {
     decoder.begin(index(1), None);
     let list = decoder.poll(&mut out).unwrap().unwrap();
     let mut table = Directories::default();
-    table.add(&list);
+    table.add(&list, &mut Budget::default()).unwrap();
 
     encoder.begin(index(4));
     let mut second = entry("d/y", 0o100_644, 3, (1, 0));
@@ -579,7 +590,12 @@ fn a_later_list_refers_to_hard_links_of_earlier_ones_with_all_fields() {
         hex("829a"),
         "no time, no mode: they are the same"
     );
-    decoder.begin(index(4), table.take(DirIndex::new(0).unwrap()).ok());
+    decoder.begin(
+        index(4),
+        table
+            .take(DirIndex::new(0).unwrap(), &mut Budget::default())
+            .ok(),
+    );
     let list = decoder.poll(&mut out).unwrap().unwrap();
     let link = list.get(index(4)).unwrap().extra().hard_link;
     let group = 2;
@@ -945,7 +961,7 @@ fn lists_of_a_directory_have_its_children_only() {
             &mut [entry(path, 0o040_755, 0, (1, 0))],
             IoErrors::default(),
         );
-        let mut decoder = FlistDecoder::new(ARCHIVE);
+        let mut decoder = FlistDecoder::new(ARCHIVE, Budget::default());
         decoder.begin(index(9), Some(dir.clone()));
         let read = decoder.poll(&mut BytesMut::from(&bytes[..]));
         assert_eq!(read.is_ok(), good, "{path}");
@@ -1024,7 +1040,7 @@ fn the_root_of_the_host_is_that_of_the_transfer() {
 
 #[test]
 fn indexes_of_lists_do_not_overflow() {
-    let mut decoder = FlistDecoder::new(ARCHIVE);
+    let mut decoder = FlistDecoder::new(ARCHIVE, Budget::default());
     decoder.begin(index(i32::MAX as u32 - 1), None);
     let bytes = encode(ARCHIVE, &mut push_entries(), IoErrors::default());
     assert!(decoder.poll(&mut BytesMut::from(&bytes[..])).is_err());
@@ -1150,4 +1166,43 @@ proptest! {
         };
         let _ = decoder(format).poll(&mut BytesMut::from(&bytes[..]));
     }
+}
+
+#[test]
+fn an_inode_is_remembered_until_its_last_name() {
+    let format = pull_format();
+    let mut encoder = FlistEncoder::new(format);
+    let mut out = BytesMut::new();
+    encoder.begin(index(1));
+    let mut group_of = |number, names| {
+        let inode = Inode {
+            device: 1,
+            number,
+            names,
+        };
+        let mut name = entry("x", 0o100_644, 0, (1, 0));
+        encoder.put(&mut out, &mut name, Some(inode), &mut Known);
+        let link = name.extra().hard_link.unwrap();
+        (link.group, link.first)
+    };
+    assert_eq!(group_of(7, Some(2)), (1, true));
+    assert_eq!(group_of(8, None), (2, true));
+    assert_eq!(group_of(7, Some(3)), (1, false));
+    assert_eq!(group_of(8, None), (2, false));
+    // The number was given to another file.
+    assert_eq!(group_of(7, Some(2)), (5, true));
+    assert_eq!(group_of(8, None), (2, false));
+}
+
+#[test]
+fn lists_take_no_more_than_their_budget_wherever_it_is_spent() {
+    let bytes = hex(PULL);
+    let fails = |most| {
+        let mut decoder = FlistDecoder::new(pull_format(), Budget::new(most));
+        decoder.begin(index(1), None);
+        decoder.poll(&mut BytesMut::from(&bytes[..])).is_err()
+    };
+    let enough = (0..10_000).step_by(8).find(|&most| !fails(most)).unwrap();
+    assert!(enough > 500, "{enough}");
+    assert!((0..enough).step_by(8).all(fails));
 }
