@@ -12,10 +12,10 @@ PODS := podman runc netavark iptables catatonit netcat-openbsd bash-static ca-ce
 # Empty when this is root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup build demo test interop mtc image bench deny
+.PHONY: help setup build demo test interop mtc image reproducible bench deny
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 setup: ## installs what is missing: Debian packages (as root or by sudo), rustfmt and clippy
 	@missing=$$(for package in $(PACKAGES); do \
@@ -55,9 +55,12 @@ mtc: setup ## the pods of a migration by podman, as root: [BARGE_IMAGE=localhost
 	cargo build
 	MTC=required cargo test -p barge-tests --test mtc
 
-image: PACKAGES += bash-static ca-certificates jq podman
+image reproducible: PACKAGES += bash-static ca-certificates jq podman
 image: setup ## the transfer image, by podman: localhost/barge-transfer [TAG=…]
 	images/build.sh $(TAG)
+
+reproducible: setup ## builds the image of HEAD twice, in two places, and compares the digests
+	images/reproducible.sh
 
 bench: build ## barge beside rsync and stunnel, some minutes: [BENCH_DIR=… ARGS='file-4g --runs 5']
 	cargo run --release -p barge-benches -- $(ARGS)
