@@ -244,7 +244,7 @@ impl Generator {
         };
         let Some((name, stat)) = found else {
             self.settle(at);
-            return Ok(());
+            return self.ended(at, Step::Nothing, true);
         };
         let stat = stat.filter(|stat| stat.kind == StatKind::File);
         let basis = stat.and_then(|_| self.basis(&name));

@@ -52,13 +52,21 @@ impl Generator {
         group: u32,
         there: bool,
     ) -> Result<(), Failure> {
-        if there {
-            return self.lead(at, group, None);
+        match there {
+            true => self.lead(at, group, None),
+            false => self.lose(group),
         }
-        match self.links.lost(group) {
-            Some(next) => self.waited(next, group, None),
-            None => Ok(()),
+    }
+
+    /// A leader is not there: one after the other of those that waited for it takes its place, until
+    /// something comes of one.
+    pub(super) fn lose(&mut self, group: u32) -> Result<(), Failure> {
+        while let Some(next) = self.links.lost(group) {
+            if self.leads(next)? {
+                break;
+            }
         }
+        Ok(())
     }
 
     /// A leader is in its place, or could not be put there when it was too late for another; those
@@ -70,7 +78,11 @@ impl Generator {
         error: Option<Error>,
     ) -> Result<(), Failure> {
         if !self.go_to(at.entry) {
-            return Ok(());
+            // It was put there, and its directory is gone.
+            return match self.links.is_delayed(group) {
+                true => Ok(()),
+                false => self.lose(group),
+            };
         }
         let name = self.side.name_of(at.entry).ok();
         let stat = name.and_then(|name| self.find_now(&name));
@@ -81,21 +93,52 @@ impl Generator {
         };
         let (leader, followers) = self.links.made(group, leader);
         for index in followers {
-            match (&error, at.list.get(index)) {
-                (Some(error), Some(entry)) => self.link_failed(entry, &leader, error),
-                _ => self.waited(index, group, Some(&leader))?,
+            if let (Some(error), Some(entry)) = (&error, at.list.get(index)) {
+                self.link_failed(entry, &leader, error);
+                continue;
+            }
+            // One that found no room for its name leads those behind it.
+            match self.links.meet(group, index, false) {
+                Part::LinkTo(leader) => self.waited(index, group, &leader)?,
+                Part::Wait => {}
+                Part::Lead if self.leads(index)? => {}
+                Part::Lead => self.lose(group)?,
             }
         }
         Ok(())
     }
 
-    /// An entry has waited long enough: it is linked, or leads itself.
-    fn waited(
-        &mut self,
-        index: FileIndex,
-        group: u32,
-        leader: Option<&Leader>,
-    ) -> Result<(), Failure> {
+    /// An entry that has waited leads its group, and is dealt with as any other. False when nothing
+    /// comes of it.
+    fn leads(&mut self, index: FileIndex) -> Result<bool, Failure> {
+        let Some(list) = self.list_with(index) else {
+            return Ok(false);
+        };
+        let entry = list.get(index).expect("it was looked at before");
+        let at = At {
+            list: &list,
+            index,
+            entry,
+            is_parent: false,
+        };
+        self.settle(&at);
+        let found = match self.go_to(entry) {
+            true => self.look_up(&at),
+            false => None,
+        };
+        let step = match found {
+            Some((name, stat)) => self.deal_with(&at, &name, stat)?,
+            None => Step::Nothing,
+        };
+        if step == Step::Nothing {
+            return Ok(false);
+        }
+        self.ended(&at, step, true)?;
+        Ok(true)
+    }
+
+    /// An entry has waited long enough: it is linked.
+    fn waited(&mut self, index: FileIndex, group: u32, leader: &Leader) -> Result<(), Failure> {
         let Some(list) = self.list_with(index) else {
             return Ok(());
         };
@@ -111,14 +154,11 @@ impl Generator {
             true => self.look_up(&at),
             false => None,
         };
-        let step = match (found, leader) {
-            (None, _) => Step::Nothing,
-            (Some((name, stat)), Some(leader)) => {
-                self.follow(&at, &name, stat.as_ref(), group, leader)?
-            }
-            (Some((name, stat)), None) => self.deal_with(&at, &name, stat)?,
+        let step = match found {
+            Some((name, stat)) => self.follow(&at, &name, stat.as_ref(), group, leader)?,
+            None => Step::Nothing,
         };
-        self.ended(&at, step, leader.is_none())
+        self.ended(&at, step, false)
     }
 
     /// Makes an entry another name of its leader.
@@ -168,7 +208,10 @@ impl Generator {
                 // Nothing is asked for any more after delayed updates.
                 Err(error) if error.is_too_many_links() && !self.side.options.delay_updates => {
                     self.links.lead_anew(group);
-                    return self.deal_with(at, name, stat.copied());
+                    let step = self.deal_with(at, name, stat.copied())?;
+                    self.ended(at, step, true)?;
+                    // All is said of it.
+                    return Ok(Step::Underway);
                 }
                 Err(error) => {
                     self.link_failed(at.entry, leader, &error);

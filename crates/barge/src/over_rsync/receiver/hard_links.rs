@@ -2,7 +2,7 @@
 //!
 //! Source: rsync(1), «--hard-links», and rsync 3.5.0 as it behaves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use barge_rsync::wire::ndx::FileIndex;
@@ -26,7 +26,7 @@ struct Group {
     /// Members that were passed over because nothing is there under their names.
     passed_over: Vec<FileIndex>,
     /// Members that came after the leader.
-    waiting: Vec<FileIndex>,
+    waiting: VecDeque<FileIndex>,
 }
 
 /// How far a group is.
@@ -80,7 +80,7 @@ impl HardLinks {
             Stage::Made(leader) => Part::LinkTo(Arc::clone(leader)),
             Stage::Underway | Stage::Delayed => {
                 self.held += usize::from(matches!(group.stage, Stage::Delayed));
-                group.waiting.push(index);
+                group.waiting.push_back(index);
                 Part::Wait
             }
             Stage::Open if passes && group.last > Some(index) => {
@@ -113,7 +113,7 @@ impl HardLinks {
         let was = std::mem::replace(&mut group.stage, Stage::Made(Arc::clone(&leader)));
         let mut followers = std::mem::take(&mut group.passed_over);
         followers.reverse();
-        followers.append(&mut group.waiting);
+        followers.extend(group.waiting.drain(..));
         if matches!(was, Stage::Delayed) {
             self.held -= followers.len();
         }
@@ -125,12 +125,26 @@ impl HardLinks {
     pub(super) fn lost(&mut self, group: u32) -> Option<FileIndex> {
         let group = self.groups.entry(group).or_default();
         group.stage = Stage::Open;
-        let next = group.passed_over.pop().or_else(|| {
-            let any = !group.waiting.is_empty();
-            any.then(|| group.waiting.remove(0))
-        })?;
+        let passed_over = group.passed_over.pop();
+        let next = passed_over.or_else(|| group.waiting.pop_front())?;
         group.stage = Stage::Underway;
         Some(next)
+    }
+
+    /// Whether members were passed over for one that is not to come: this was the last that is
+    /// known, and it was left alone.
+    pub(super) fn is_orphaned(&self, group: u32, index: FileIndex) -> bool {
+        self.groups.get(&group).is_some_and(|group| {
+            matches!(group.stage, Stage::Open)
+                && group.last <= Some(index)
+                && !group.passed_over.is_empty()
+        })
+    }
+
+    /// Whether the leader waits for the end of the run: then nothing more is asked for.
+    pub(super) fn is_delayed(&self, group: u32) -> bool {
+        let group = self.groups.get(&group);
+        group.is_some_and(|group| matches!(group.stage, Stage::Delayed))
     }
 
     /// A member leads a group whose file has as many names as it may have.
@@ -180,6 +194,17 @@ mod tests {
         let mut links = group_of(3);
         assert!(matches!(links.meet(7, index(0), false), Part::Lead));
         assert!(matches!(links.meet(7, index(1), false), Part::Wait));
+    }
+
+    #[test]
+    fn members_that_were_passed_over_are_orphans_when_the_last_one_was_left_alone() {
+        let mut links = group_of(3);
+        assert!(!links.is_orphaned(7, index(2)));
+        assert!(matches!(links.meet(7, index(0), true), Part::Wait));
+        assert!(!links.is_orphaned(7, index(0)), "others are to come");
+        assert!(links.is_orphaned(7, index(2)));
+        assert_eq!(links.lost(7), Some(index(0)));
+        assert!(!links.is_orphaned(7, index(2)));
     }
 
     #[test]

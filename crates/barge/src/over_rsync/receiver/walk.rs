@@ -46,6 +46,15 @@ pub(super) struct Found {
 impl Generator {
     /// Deals with an entry of a list.
     pub(super) fn entry(&mut self, at: &At<'_>) -> Result<(), Failure> {
+        self.come_to(at)?;
+        // Whoever was passed over for it has nobody else to wait for when it was left alone.
+        match self.group(at) {
+            Some(group) if self.links.is_orphaned(group, at.index) => self.lose(group),
+            _ => Ok(()),
+        }
+    }
+
+    fn come_to(&mut self, at: &At<'_>) -> Result<(), Failure> {
         let entry = at.entry;
         let incremental = self.side.run.setup.is_incremental();
         if entry.path.is_root() {
