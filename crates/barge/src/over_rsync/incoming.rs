@@ -399,6 +399,17 @@ mod tests {
     }
 
     #[test]
+    fn side_at_work_tells_its_peer_so_and_does_not_give_up_itself() {
+        let side = side(b"", 1, true, false);
+        side.run.activity.adopt(1);
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(side.run.activity.due(), Due::End);
+        side.run.is_at_work();
+        assert_ne!(side.run.activity.due(), Due::End);
+        assert_eq!(*side.sent.0.lock().unwrap(), frame(Tag::Data, b""));
+    }
+
+    #[test]
     fn messages_that_the_peer_may_not_send_end_the_run() {
         for (tag, server, sender) in [
             (Tag::IoTimeout, true, true),

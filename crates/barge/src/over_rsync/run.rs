@@ -8,7 +8,7 @@ use barge_delta::{Checksum, DigestBytes};
 use barge_rsync::session::Setup;
 use barge_rsync::wire::mux::{IoErrors, Message, Peer, TextKind};
 
-use super::activity::Activity;
+use super::activity::{Activity, Due};
 use super::event::Level;
 use super::failure::{Failure, describe_exit, exit};
 use super::incoming::Incoming;
@@ -135,6 +135,15 @@ impl Run {
 
     pub(crate) fn may_keep_alive(&self) -> bool {
         self.setup.protocol.is_31_or_newer() || self.started.load(Ordering::Relaxed)
+    }
+
+    /// This side is at work that takes long: the peer is told that it lives, when that is due.
+    pub(crate) fn is_at_work(&self) {
+        self.activity.progress();
+        if matches!(self.activity.due(), Due::KeepAlive(_)) && self.may_keep_alive() {
+            // That the connection has failed shows when there is something to say.
+            let _ = self.outgoing.keep_alive();
+        }
     }
 
     /// Who is at the other end.

@@ -24,8 +24,14 @@ use crate::over_rsync::run::Run;
 pub(super) struct Deleter {
     run: Arc<Run>,
     dry_run: bool,
+    /// Directories are opened for their owner before they are emptied.
+    takes_rights: bool,
     /// Directories that must make way are removed with what is in them.
     recurses: bool,
+    /// What is mounted in the destination is another's: `--one-file-system`.
+    stays_on_file_system: bool,
+    /// `--info=mount`.
+    tells_mounts: bool,
     limit: Option<u64>,
     backup: Option<Arc<Backup>>,
     deleted: DelStats,
@@ -45,6 +51,17 @@ pub(super) enum Fate {
     Stays,
 }
 
+/// What became of the content of a directory that is to go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Emptied {
+    /// All of it went, as far as it could be seen.
+    Yes,
+    /// Some of it stays.
+    No,
+    /// It was not looked at: it is another file system's.
+    IsMounted,
+}
+
 /// A directory whose entries go, and how the user knows it.
 struct Place<'p> {
     dir: &'p Dir,
@@ -54,11 +71,20 @@ struct Place<'p> {
 }
 
 impl Deleter {
-    pub(super) fn new(run: Arc<Run>, options: &Options, backup: Option<Arc<Backup>>) -> Self {
+    /// `takes_rights`: an ordinary user empties directories in which he has not all rights.
+    pub(super) fn new(
+        run: Arc<Run>,
+        options: &Options,
+        backup: Option<Arc<Backup>>,
+        takes_rights: bool,
+    ) -> Self {
         Self {
             run,
+            takes_rights: takes_rights && !options.dry_run,
             dry_run: options.dry_run,
             recurses: options.force || options.delete != Delete::No,
+            stays_on_file_system: options.one_file_system > 0,
+            tells_mounts: options.info.mount > 0,
             limit: options.max_delete,
             backup,
             deleted: DelStats::default(),
@@ -177,8 +203,11 @@ impl Deleter {
             return Fate::Stays;
         }
         if stat.kind == StatKind::Directory {
-            let emptied = self.empty(place, name);
-            return self.remove_dir(place, name, stat, emptied);
+            return match self.empty(place, name, stat) {
+                Emptied::Yes => self.remove_dir(place, name, stat, true),
+                Emptied::No => self.remove_dir(place, name, stat, false),
+                Emptied::IsMounted => self.leave_mounted(place, &path),
+            };
         }
         if self.is_at_limit() {
             self.spared += 1;
@@ -194,18 +223,32 @@ impl Deleter {
         self.note("unlink", removed, &path, stat)
     }
 
-    /// Deletes what is in a directory that is to go; returns whether all of it went.
-    fn empty(&mut self, place: &Place<'_>, name: &Name) -> bool {
+    /// Deletes what is in a directory that is to go.
+    fn empty(&mut self, place: &Place<'_>, name: &Name, stat: &Stat) -> Emptied {
         let path = join(place.path, name);
         let depth = place.depth + 1;
-        // What cannot be opened, a mount point where none is crossed among it, shows at its removal.
-        let Ok(below) = place.dir.open_dir(name) else {
-            return true;
-        };
-        if depth > DEEPEST {
-            return false;
+        if self.takes_rights {
+            // What cannot be had shows when it is opened, or when what is in it is removed.
+            let _ = place.dir.make_child_writable(name, stat);
         }
-        match place.scope.enter(name.as_bytes(), &below) {
+        let below = match place.dir.open_dir(name) {
+            Ok(below) => below,
+            Err(error) => {
+                // It may be empty all the same.
+                if !error.is_not_found() {
+                    self.fail("opendir", &path, &error);
+                }
+                return Emptied::Yes;
+            }
+        };
+        if self.stays_on_file_system && !are_on_one_file_system(place.dir, &below) {
+            return Emptied::IsMounted;
+        }
+        if depth > DEEPEST {
+            self.fail("opendir", &path, &Error::too_long("openat"));
+            return Emptied::No;
+        }
+        let emptied = match place.scope.enter(name.as_bytes(), &below) {
             Ok(scope) => {
                 let scope = &scope.dying();
                 let inside = Place {
@@ -220,7 +263,21 @@ impl Deleter {
                 self.run.say(Level::FileError, format!("{error}\n"));
                 false
             }
+        };
+        match emptied {
+            true => Emptied::Yes,
+            false => Emptied::No,
         }
+    }
+
+    /// Another file system is mounted there, and none is to be crossed into: nothing in it goes, and
+    /// neither do the directories above it.
+    fn leave_mounted(&self, place: &Place<'_>, path: &[u8]) -> Fate {
+        if self.tells_mounts && place.depth == 0 {
+            let line = [b"cannot delete mount point: ", path, b"\n"].concat();
+            self.run.say(Level::Info, line);
+        }
+        Fate::Stays
     }
 
     fn remove_dir(&mut self, place: &Place<'_>, name: &Name, stat: &Stat, emptied: bool) -> Fate {
@@ -336,6 +393,12 @@ fn extraneous(
     Ok((entries, all))
 }
 
+/// Where that cannot be told they are not.
+fn are_on_one_file_system(dir: &Dir, below: &Dir) -> bool {
+    let device = |dir: &Dir| dir.stat_self().map(|stat| stat.dev).ok();
+    device(dir).is_some_and(|above| device(below) == Some(above))
+}
+
 fn is_empty(dir: &Dir, name: &Name) -> bool {
     let names = dir.open_dir(name).and_then(|below| below.names());
     names.is_ok_and(|mut names| names.next().is_none())
@@ -349,5 +412,5 @@ fn join(path: &[u8], name: &Name) -> Vec<u8> {
 }
 
 /// Directories in each other that are emptied, each with its open handle; what lies deeper keeps those
-/// above it, and that is said.
+/// above it, and that is an error.
 const DEEPEST: usize = 512;

@@ -1,11 +1,11 @@
 //! Directories of the destination, as its two threads share them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use barge_fs::{Dir, Error, Root};
-use barge_types::{NameError, RelPath};
+use barge_fs::{Dir, Error, Root, Stat};
+use barge_types::{Mode, NameError, RelPath};
 
 /// A directory that entries go to.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct TargetDir {
     made_early: AtomicBool,
     /// Made by this run: nothing is in it but what the lists have put there.
     fresh: AtomicBool,
+    /// The mode it had before its owner took all rights in it, for as long as entries are made there.
+    shut: OnceLock<Mode>,
 }
 
 impl TargetDir {
@@ -38,6 +40,19 @@ impl TargetDir {
 
     pub(super) fn set_fresh(&self, fresh: bool) {
         self.fresh.store(fresh, Ordering::Relaxed);
+    }
+
+    /// Its owner has all rights in it for the time being; `before` is the mode it had.
+    pub(super) fn set_shut(&self, before: Mode) {
+        // Of two modes the first was its own.
+        let _ = self.shut.set(before);
+        self.touch();
+    }
+
+    /// What it looks like when all is done: as it is, with the mode it had.
+    pub(super) fn seen_shut(&self, stat: Stat) -> Stat {
+        let mode = self.shut.get().copied().unwrap_or(stat.mode);
+        Stat { mode, ..stat }
     }
 
     pub(super) fn set_made_early(&self) {
@@ -69,6 +84,7 @@ impl TargetDirs {
             due: AtomicBool::new(false),
             made_early: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
+            shut: OnceLock::new(),
         });
         self.0.insert(path.into(), Arc::clone(&dir));
         Ok(dir)

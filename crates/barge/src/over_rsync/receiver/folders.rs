@@ -3,7 +3,7 @@
 use barge_fs::{Dir, Error, Stat, StatKind};
 use barge_rsync::wire::entry::{DirKind, FileEntry};
 use barge_rsync::wire::iflags::ItemFlags;
-use barge_types::{Mode, Name, RelPath};
+use barge_types::{Class, Mode, Name, RelPath};
 
 use super::attributes::Resolved;
 use super::decide::Want;
@@ -140,12 +140,14 @@ impl Generator {
     }
 
     fn enter_child(&mut self, at: &At<'_>, name: &Name, new: bool) -> Result<(), Failure> {
-        let dir = match self.dir() {
+        let dir = match self.dir().cloned() {
             Some(_) if self.side.options.keep_dirlinks => {
                 let path = self.target_dir().path.join(name);
                 self.side.root().dir(&path)
             }
-            Some(dir) => dir.open_dir(name),
+            Some(dir) => dir
+                .open_dir(name)
+                .or_else(|error| self.open_up(at, name, error)),
             None => return self.enter(at, None, new),
         };
         match dir {
@@ -156,6 +158,26 @@ impl Generator {
                 Ok(())
             }
         }
+    }
+
+    /// Opens a directory whose owner, who is an ordinary user, may not do so before he takes the right.
+    fn open_up(&mut self, at: &At<'_>, name: &Name, error: Error) -> Result<Dir, Error> {
+        let Some(dir) = self.dir().cloned() else {
+            return Err(error);
+        };
+        if !self.takes_rights() || error.class() != Class::Denied {
+            return Err(error);
+        }
+        let stat = dir.stat(name)?;
+        dir.make_child_writable(name, &stat).map_err(|_| error)?;
+        self.dirs.at(&at.entry.path.to_vec())?.set_shut(stat.mode);
+        dir.open_dir(name)
+    }
+
+    /// Whether directories in which their owner has not all rights get these for the time being.
+    fn takes_rights(&self) -> bool {
+        let attributes = &self.side.attributes;
+        !attributes.is_root && !attributes.is_fake() && !self.side.options.dry_run
     }
 
     fn root_dir(&mut self, at: &At<'_>) -> Result<(), Failure> {
@@ -198,7 +220,15 @@ impl Generator {
 
     fn dress(&mut self, at: &At<'_>, dir: &Dir, new: bool) -> Result<(ItemFlags, Resolved), Error> {
         let attributes = &self.side.attributes;
-        let stat = attributes.seen(On::Dir(dir), dir.stat_self()?)?;
+        let mut stat = attributes.seen(On::Dir(dir), dir.stat_self()?)?;
+        let target = self.dirs.at(&at.entry.path.to_vec())?;
+        if !new && self.takes_rights() && stat.mode.bits() & 0o700 != 0o700 {
+            // What cannot be had shows when entries are made there.
+            if dir.make_writable(&stat).is_ok() {
+                target.set_shut(stat.mode);
+            }
+        }
+        stat = target.seen_shut(stat);
         let new_flags = new.then(|| self.flags_of_new(at));
         let attributes = &self.side.attributes;
         let (flags, mut want, resolved) = match new_flags {
@@ -280,6 +310,7 @@ impl Generator {
         let finished = self.side.root().dir(&target.path).and_then(|dir| {
             let attributes = &self.side.attributes;
             let stat = attributes.seen(On::Dir(&dir), dir.stat_self()?)?;
+            let stat = target.seen_shut(stat);
             let mut want = attributes.want(entry, Some(&stat));
             (want.uid, want.gid) = (None, None);
             Ok(attributes.set(On::Dir(&dir), entry, &want, &[], false)?.1)

@@ -2,7 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver as Hearing, RecvError, TryRecvError};
+use std::sync::mpsc::{self, Receiver as Hearing, RecvError, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use barge_fs::{Error, Root, SourceFile, Stat, StatKind};
 use barge_rsync::WireError;
@@ -129,7 +130,8 @@ impl Ask {
 
 impl Generator {
     pub(super) fn new(side: Arc<Side>, hear: Hearing<Told>) -> Self {
-        let deleter = Deleter::new(Arc::clone(&side.run), &side.options, None);
+        let is_root = side.attributes.is_root;
+        let deleter = Deleter::new(Arc::clone(&side.run), &side.options, None, !is_root);
         Self {
             side,
             hear,
@@ -261,7 +263,8 @@ impl Generator {
         let backup = options
             .backup
             .then(|| Arc::new(Backup::new(options, tree, hidden)));
-        self.deleter = Deleter::new(Arc::clone(&side.run), options, backup.clone());
+        let (run, is_root) = (Arc::clone(&side.run), side.attributes.is_root);
+        self.deleter = Deleter::new(run, options, backup.clone(), !is_root);
         // Nobody else sets it.
         let _ = side.backup.set(backup);
         Ok(())
@@ -473,12 +476,34 @@ impl Generator {
         if self.side.options.dry_run {
             return;
         }
-        let backups = self.side.backup().map_or(Ok(()), |backup| backup.sync());
-        if let Err(error) = root.sync().and(backups) {
+        if let Err(error) = self.sync(root) {
             let path = self.side.in_place(&self.side.target().shown);
             let line = texts::failed(Who::Generator, &[b"syncfs ", &path], &error);
             self.side.run.say(Level::FileError, line);
         }
+    }
+
+    /// Waits for the disk, which may take longer than the peer would wait for a word, or this side
+    /// itself for one of its own.
+    fn sync(&self, root: &Root) -> Result<(), Error> {
+        let (side, run) = (&self.side, &self.side.run);
+        let sync = || {
+            let backups = side.backup().map_or(Ok(()), |backup| backup.sync());
+            root.sync().and(backups)
+        };
+        if run.activity.limit() == 0 {
+            return sync();
+        }
+        let (tell, hear) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || tell.send(sync()));
+            loop {
+                match hear.recv_timeout(LOOK_UP) {
+                    Err(RecvTimeoutError::Timeout) => run.is_at_work(),
+                    synced => return synced.expect("it is told before the thread ends"),
+                }
+            }
+        })
     }
 
     /// Says that a list or a phase is done.
@@ -869,6 +894,9 @@ fn over() -> Failure {
 /// Entries that are listed before the first group of hard links is looked at; senders list a thousand
 /// ahead.
 const LOOK_AHEAD: u64 = 500;
+
+/// How long the disk is waited for before it is looked what the peer waits for.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// Bytes of a basis that are read at once.
 const READ: usize = 256 << 10;
