@@ -9,11 +9,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use barge::over_rsync::options::{FilesFrom, Options, ServerArgs};
+use barge::over_rsync::options::{Delete, FilesFrom, Options, ServerArgs};
 use barge::over_rsync::{
     Client, Connection, Ended, Event, Input, Item, Listener, Output, Peer, RuleList, session,
 };
 use barge_testkit::compare::{Compare, Field, assert_same};
+use barge_testkit::mount::Mounted;
 use barge_testkit::scratch::Scratch;
 use barge_testkit::tree;
 
@@ -33,27 +34,30 @@ fn archive() -> Options {
     }
 }
 
-/// What a run told.
-#[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
+/// What a run told, and what is done when it tells of an entry.
+struct Heard {
+    does: Box<dyn Fn(&str) + Send + Sync>,
+    lines: Mutex<Vec<String>>,
+}
 
 impl Listener for Heard {
     fn event(&self, event: Event<'_>) {
         let line = match event {
             Event::Line { text, .. } => String::from_utf8_lossy(text).into_owned(),
             Event::Item(Item { name, iflags, .. }) => {
+                (self.does)(&String::from_utf8_lossy(name));
                 format!("{iflags:04x} {}", String::from_utf8_lossy(name))
             }
             Event::Deleted { name, .. } => format!("deleted {}", String::from_utf8_lossy(name)),
             _ => return,
         };
-        self.0.lock().unwrap().push(line);
+        self.lines.lock().unwrap().push(line);
     }
 }
 
 impl Heard {
     fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.lines.lock().unwrap().clone()
     }
 }
 
@@ -99,8 +103,22 @@ fn sender(args: &[&str], source: &str) -> (Child, Connection) {
 
 /// Pulls `source` into `target`.
 fn pull(options: Options, args: &[&str], source: &str, target: &Path) -> (Ended, Vec<String>) {
+    pull_and(options, args, source, target, |_| ())
+}
+
+/// The same, and does something whenever an entry was dealt with.
+fn pull_and(
+    options: Options,
+    args: &[&str],
+    source: &str,
+    target: &Path,
+    does: impl Fn(&str) + Send + Sync + 'static,
+) -> (Ended, Vec<String>) {
     let (mut child, connection) = sender(args, source);
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(Heard {
+        does: Box::new(does),
+        lines: Mutex::default(),
+    });
     let client = Client {
         options,
         server_args: ServerArgs {
@@ -443,5 +461,295 @@ fn link_that_only_leads_on_is_followed_within_the_target_and_never_out_of_it() {
         let new = fs::read_to_string(target.join("beside/new")).unwrap();
         assert_eq!(new, "within");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+}
+
+const LINKED: &[&[&str]] = &[&["-logDtpHre.iLsfxCIvu"], &["-logDtpHre.LsfxCIvu"]];
+
+fn with_links() -> Options {
+    Options {
+        hard_links: true,
+        ..archive()
+    }
+}
+
+#[test]
+fn name_waits_for_no_other_of_its_file_that_is_left_alone() {
+    for args in LINKED {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        fs::create_dir(source.join("z")).unwrap();
+        fs::write(source.join("a"), "content").unwrap();
+        for name in ["b", "z/c"] {
+            fs::hard_link(source.join("a"), source.join(name)).unwrap();
+        }
+        fs::write(target.join("b"), "kept").unwrap();
+        fs::write(target.join("z"), "in the way").unwrap();
+        let options = Options {
+            ignore_existing: true,
+            ..with_links()
+        };
+        let (ended, lines) = pull(options, args, &slashed(&source), &target);
+        assert_eq!(ended.code, 23, "z is no directory: {lines:?}");
+        let read = |name| fs::read_to_string(target.join(name)).unwrap();
+        assert_eq!((&*read("a"), &*read("b")), ("content", "kept"));
+    }
+}
+
+#[test]
+fn names_that_are_left_alone_one_after_the_other_take_no_room_each() {
+    let scratch = Scratch::new().unwrap();
+    let (source, target) = (
+        scratch.dir("source").unwrap(),
+        scratch.dir("target").unwrap(),
+    );
+    fs::write(source.join("a"), "content").unwrap();
+    for name in 0..20_000 {
+        fs::hard_link(source.join("a"), source.join(format!("b{name}"))).unwrap();
+    }
+    let options = Options {
+        max_size: Some(1),
+        ..with_links()
+    };
+    let (ended, lines) = pull(options, LINKED[0], &slashed(&source), &target);
+    assert_eq!(ended.code, 0, "{lines:?}");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+}
+
+#[test]
+fn name_is_made_anew_when_the_directory_of_the_one_before_it_is_gone() {
+    for args in LINKED {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        for dir in ["d1", "d2", "d3"] {
+            fs::create_dir(source.join(dir)).unwrap();
+        }
+        fs::write(source.join("d1/a"), "content").unwrap();
+        fs::hard_link(source.join("d1/a"), source.join("d2/b")).unwrap();
+        fs::write(source.join("d3/x"), "").unwrap();
+        let (from, to) = (target.join("d2"), target.join("moved"));
+        let moves = move |name: &str| {
+            if name == "d2/b" {
+                fs::rename(&from, &to).unwrap();
+            }
+        };
+        let (ended, lines) = pull_and(with_links(), args, &slashed(&source), &target, moves);
+        assert_eq!(ended.code, 23, "d2 is gone: {lines:?}");
+        assert_eq!(fs::read_to_string(target.join("d1/a")).unwrap(), "content");
+    }
+}
+
+#[test]
+fn nothing_is_appended_to_what_has_the_name_of_a_file_meanwhile() {
+    for other in [None, Some("other and longer than what was there")] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        fs::write(source.join("a"), "first").unwrap();
+        fs::write(
+            source.join("log"),
+            "old lines and new lines, longer than any other",
+        )
+        .unwrap();
+        fs::write(target.join("log"), "old lines").unwrap();
+        let options = Options {
+            append: 1,
+            inplace: true,
+            ..archive()
+        };
+        let (log, rotated) = (target.join("log"), target.join("log.1"));
+        let rotates = move |name: &str| {
+            if name == "a" {
+                fs::rename(&log, &rotated).unwrap();
+                if let Some(other) = other {
+                    fs::write(&log, other).unwrap();
+                }
+            }
+        };
+        let args = ["--append", AT_ONCE[0]];
+        let (ended, lines) = pull_and(options, &args, &slashed(&source), &target, rotates);
+        assert_eq!(ended.code, 23, "{lines:?}");
+        let log = fs::read_to_string(target.join("log")).ok();
+        assert_eq!(log.as_deref(), other);
+    }
+}
+
+#[test]
+fn file_that_is_written_in_its_place_takes_that_of_anything_else() {
+    let scratch = Scratch::new().unwrap();
+    let (source, target) = (
+        scratch.dir("source").unwrap(),
+        scratch.dir("target").unwrap(),
+    );
+    for name in ["fifo", "link"] {
+        fs::write(source.join(name), "content").unwrap();
+    }
+    fs::write(scratch.join("elsewhere"), "kept").unwrap();
+    symlink("../elsewhere", target.join("link")).unwrap();
+    let made = Command::new("mkfifo").arg(target.join("fifo")).status();
+    assert!(made.unwrap().success());
+    let options = Options {
+        inplace: true,
+        ..archive()
+    };
+    let args = ["--inplace", INCREMENTAL[0]];
+    let (ended, lines) = pull(options, &args, &slashed(&source), &target);
+    assert_eq!(ended.code, 0, "{lines:?}");
+    assert_same(&source, &target, &archived());
+    assert_eq!(
+        fs::read_to_string(scratch.join("elsewhere")).unwrap(),
+        "kept"
+    );
+}
+
+#[test]
+fn nothing_is_deleted_on_another_file_system_where_one_is_kept_to() {
+    for delete in [Delete::Before, Delete::During, Delete::Delay, Delete::After] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        fs::create_dir(target.join("above")).unwrap();
+        fs::write(target.join("above/gone"), "").unwrap();
+        let mounted = ["here", "above/there"].map(|at| Mounted::tmpfs(&target.join(at), "size=1m"));
+        let [Ok(here), Ok(there)] = mounted else {
+            println!("skipped, cannot mount here: file systems in a target");
+            return;
+        };
+        for mounted in [&here, &there] {
+            fs::create_dir(mounted.path().join("dir")).unwrap();
+            fs::write(mounted.path().join("dir/kept"), "").unwrap();
+        }
+        let options = Options {
+            one_file_system: 1,
+            delete,
+            ..archive()
+        };
+        let (ended, lines) = pull(options, AT_ONCE, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{lines:?}");
+        for mounted in [&here, &there] {
+            assert!(mounted.path().join("dir/kept").exists(), "{lines:?}");
+        }
+        assert!(!target.join("above/gone").exists());
+    }
+}
+
+#[test]
+fn delayed_update_comes_over_from_a_temporary_directory_on_another_file_system() {
+    let scratch = Scratch::new().unwrap();
+    let (source, target) = (
+        scratch.dir("source").unwrap(),
+        scratch.dir("target").unwrap(),
+    );
+    let Ok(mounted) = Mounted::tmpfs(&scratch.join("elsewhere"), "size=4m") else {
+        println!("skipped, cannot mount here: a temporary directory on another file system");
+        return;
+    };
+    fs::write(source.join("file"), "content").unwrap();
+    fs::write(target.join("file"), "older").unwrap();
+    let options = Options {
+        delay_updates: true,
+        partial_dir: Some(".~tmp~".into()),
+        temp_dir: Some(mounted.path().into()),
+        ..archive()
+    };
+    let (ended, lines) = pull(options, AT_ONCE, &slashed(&source), &target);
+    assert_eq!(ended.code, 0, "{lines:?}");
+    assert_same(&source, &target, &archived());
+}
+
+#[test]
+fn time_is_kept_where_a_file_system_keeps_the_second_alone() {
+    let scratch = Scratch::new().unwrap();
+    let source = scratch.dir("source").unwrap();
+    let Ok(mounted) = Mounted::ext4(&scratch.join("target"), 16, &["-I", "128"]) else {
+        println!("skipped, cannot mount here: a file system that keeps seconds");
+        return;
+    };
+    fs::write(source.join("file"), "content").unwrap();
+    let file = fs::File::open(source.join("file")).unwrap();
+    let time = std::time::UNIX_EPOCH + Duration::new(1_000_000_000, 999_999_999);
+    file.set_modified(time).unwrap();
+    let (ended, lines) = pull(archive(), INCREMENTAL, &slashed(&source), mounted.path());
+    assert_eq!(ended.code, 0, "{lines:?}");
+    let kept = fs::metadata(mounted.path().join("file")).unwrap();
+    assert_eq!((kept.mtime(), kept.mtime_nsec()), (1_000_000_000, 0));
+    let never = Options {
+        modify_window: -1,
+        ..archive()
+    };
+    let (ended, lines) = pull(never, INCREMENTAL, &slashed(&source), mounted.path());
+    assert_eq!(ended.code, 23, "{lines:?}");
+}
+
+#[test]
+fn directories_that_lie_too_deep_to_be_deleted_are_an_error() {
+    let scratch = Scratch::new().unwrap();
+    let (source, target) = (
+        scratch.dir("source").unwrap(),
+        scratch.dir("target").unwrap(),
+    );
+    fs::create_dir_all(target.join("d/".repeat(600))).unwrap();
+    let options = Options {
+        delete: Delete::During,
+        ..archive()
+    };
+    let (ended, lines) = pull(options, INCREMENTAL, &slashed(&source), &target);
+    assert_eq!(ended.code, 23, "{lines:?}");
+}
+
+#[test]
+fn ordinary_user_takes_the_rights_in_his_directories_for_the_time_being() {
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        println!("skipped, needs an ordinary user: directories that may not be written");
+        return;
+    }
+    let shut = |path: PathBuf, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (args, perms) in [(INCREMENTAL, true), (AT_ONCE, true), (INCREMENTAL, false)] {
+        let scratch = Scratch::new().unwrap();
+        let (source, target) = (
+            scratch.dir("source").unwrap(),
+            scratch.dir("target").unwrap(),
+        );
+        for path in ["source/d/e", "target/d/e", "target/gone"] {
+            fs::create_dir_all(scratch.join(path)).unwrap();
+        }
+        fs::write(source.join("d/f"), "content").unwrap();
+        fs::write(source.join("d/e/f"), "content").unwrap();
+        for path in ["d/gone", "gone/gone"] {
+            fs::write(target.join(path), "").unwrap();
+        }
+        shut(source.join("d"), 0o555);
+        for (path, mode) in [("d/e", 0), ("d", 0o555), ("gone", 0o555)] {
+            shut(target.join(path), mode);
+        }
+        let options = Options {
+            delete: Delete::During,
+            perms,
+            ..archive()
+        };
+        let (ended, lines) = pull(options, args, &slashed(&source), &target);
+        assert_eq!(ended.code, 0, "{lines:?}");
+        let mode = |path| fs::metadata(target.join(path)).unwrap().mode() & 0o777;
+        assert_eq!(mode("d"), 0o555);
+        assert_eq!(mode("d/e"), if perms { 0o755 } else { 0 });
+        shut(target.join("d/e"), 0o755);
+        assert_eq!(fs::read(target.join("d/e/f")).unwrap(), b"content");
+        assert!(target.join("d/f").exists() && !target.join("d/gone").exists());
+        assert!(!target.join("gone").exists());
+        for path in [source.join("d"), target.join("d")] {
+            shut(path, 0o755);
+        }
     }
 }

@@ -129,6 +129,17 @@ impl List {
         slots.filter_map(|(index, slot)| Some((FileIndex::new(index)?, slot.as_ref()?)))
     }
 
+    /// The same from an index on.
+    pub fn entries_from(&self, index: FileIndex) -> impl Iterator<Item = (FileIndex, &FileEntry)> {
+        let (start, before) = (
+            self.start.get(),
+            index.get().saturating_sub(self.start.get()),
+        );
+        let slots = self.slots.iter().skip(before as usize);
+        let slots = (start.saturating_add(before)..).zip(slots);
+        slots.filter_map(|(index, slot)| Some((FileIndex::new(index)?, slot.as_ref()?)))
+    }
+
     /// Refuses entries of directories that are not in the list.
     pub(super) fn check_parents(&self) -> Result<(), WireError> {
         let mut checked: Option<&Arc<[u8]>> = None;
@@ -388,6 +399,17 @@ mod tests {
         assert!(list.get(index(7)).unwrap().is_dir());
         for dropped in [4, 5, 6] {
             assert!(list.get(index(dropped)).is_none(), "{dropped}");
+        }
+    }
+
+    #[test]
+    fn entries_from_an_index_are_those_that_are_not_before_it() {
+        let list = received(5, None, &["a", "b", "b", "c"]);
+        for from in 0..12 {
+            let all = list.entries().filter(|(index, _)| index.get() >= from);
+            let all: Vec<_> = all.map(|(index, _)| index).collect();
+            let behind = list.entries_from(index(from)).map(|(index, _)| index);
+            assert_eq!(behind.collect::<Vec<_>>(), all, "{from}");
         }
     }
 

@@ -340,11 +340,12 @@ impl Receiving {
         // What cannot be kept is gone, as without the option.
         match self.side.partial_dir(&place.dir, true) {
             Ok(Some(partial)) => {
-                let _ = place.writer.staged.place(&partial, &place.name);
+                let _ = self.put_into(request, transfer, &mut place, &partial, false);
             }
             Ok(None) => {
                 self.dress(request, transfer, &place.dir, &place.writer.staged, false);
-                let _ = place.writer.staged.place(&place.dir, &place.name);
+                let dir = place.dir.clone();
+                let _ = self.put_into(request, transfer, &mut place, &dir, false);
             }
             Err(_) => {}
         }
@@ -480,7 +481,8 @@ impl Receiving {
                 };
                 staged.map_err(|error| (&b"mkstemp"[..], error))
             }
-            How::InPlace | How::Append(_) => match dir.open_in_place(name) {
+            How::Append(len) => stage_behind(dir, name, len, transfer).map_err(opens),
+            How::InPlace => match dir.open_in_place(name) {
                 Err(error) if error.is_not_found() => {
                     transfer.dir.touch();
                     dir.create_in_place(name).map_err(opens)
@@ -574,10 +576,8 @@ impl Receiving {
             return self.delay(request, transfer, place);
         }
         self.back_up(transfer, place)?;
-        match place.writer.staged.place(&place.dir, &place.name) {
-            Err(error) if error.is_mount_point() => self.carry_over(request, transfer, place)?,
-            placed => placed?,
-        }
+        let dir = place.dir.clone();
+        self.put_into(request, transfer, place, &dir, true)?;
         if options.partial_dir.is_some() {
             self.drop_partial(request, transfer, place);
         }
@@ -611,7 +611,7 @@ impl Receiving {
             op: "mkdirat",
             errno: EIO,
         })?;
-        place.writer.staged.place(&partial, &place.name)?;
+        self.put_into(request, transfer, place, &partial, true)?;
         let delayed = Delayed {
             dir: Arc::clone(&transfer.dir),
             name: place.name.clone(),
@@ -635,15 +635,34 @@ impl Receiving {
         self.side.leave_partial_dir(&place.dir);
     }
 
+    /// Gives a file that was written its name in a directory. `whole` says that all of it is there.
+    fn put_into(
+        &self,
+        request: &Request,
+        transfer: &Transfer,
+        place: &mut Place,
+        dir: &Dir,
+        whole: bool,
+    ) -> Result<(), Error> {
+        match place.writer.staged.place(dir, &place.name) {
+            Err(error) if error.is_mount_point() => {
+                self.carry_over(request, transfer, place, dir, whole)
+            }
+            placed => placed,
+        }
+    }
+
     /// A temporary file on another file system: copied beside its place, then put there.
     fn carry_over(
         &self,
         request: &Request,
         transfer: &Transfer,
         place: &Place,
+        dir: &Dir,
+        whole: bool,
     ) -> Result<(), Error> {
         let temporary = &place.writer.staged;
-        let mut staged = place.dir.stage_unique(&place.name)?;
+        let mut staged = dir.stage_unique(&place.name)?;
         let len = temporary.size()?;
         if staged.copy_from_staged(temporary, 0..len)? != len {
             return Err(Error {
@@ -651,11 +670,11 @@ impl Receiving {
                 errno: EIO,
             });
         }
-        self.dress(request, transfer, &place.dir, &staged, true);
+        self.dress(request, transfer, dir, &staged, whole);
         if self.side.options.fsync {
             staged.sync()?;
         }
-        staged.place(&place.dir, &place.name)
+        staged.place(dir, &place.name)
     }
 
     fn not_verified(&self, request: &Request, transfer: &Transfer) -> Verdict {
@@ -702,6 +721,21 @@ impl Receiving {
         let set = attributes.set(On::Staged(staged), entry, &want, &resolved.xattrs, true);
         let failures = set.map_or_else(|error| vec![error], |(_, failures)| failures);
         self.side.not_set(Who::Receiver, entry, &failures);
+    }
+}
+
+/// Opens a file of which the first `len` bytes are there. What else has its name by now, or was cut
+/// meanwhile, lacks them: behind a hole the rest would pass for the whole.
+fn stage_behind(dir: &Dir, name: &Name, len: u64, transfer: &Transfer) -> Result<Staged, Error> {
+    let staged = dir.open_in_place(name)?;
+    let (was, is) = (transfer.existing.as_ref(), staged.stat()?);
+    let is_same = was.is_some_and(|was| (was.dev, was.ino) == (is.dev, is.ino));
+    match is_same && is.size >= len {
+        true => Ok(staged),
+        false => Err(Error {
+            op: "openat",
+            errno: ESTALE,
+        }),
     }
 }
 

@@ -175,7 +175,7 @@ impl Generator {
         } else {
             at.index
         };
-        let entries = at.list.entries().filter(|(index, _)| *index >= begin);
+        let entries = at.list.entries_from(begin);
         entries
             .map(|(_, entry)| entry)
             .filter(|entry| !std::ptr::eq(*entry, at.entry))
@@ -225,18 +225,19 @@ impl Generator {
     }
 
     /// Sees that an entry of another kind can take a name: a directory has to go, and what a
-    /// directory replaces; anything else is replaced when the new entry is there. False when it
-    /// stays.
+    /// directory or a file that is written in its place replaces; anything else is replaced when the
+    /// new entry is there. False when it stays.
     pub(super) fn make_way(
         &mut self,
         at: &At<'_>,
         name: &Name,
         stat: &Stat,
     ) -> Result<bool, Failure> {
-        let is_gone = match (stat.kind, at.entry.is_dir()) {
-            (StatKind::Directory, _) => self.remove(at, name, stat, true)? == Some(Fate::Gone),
-            (_, true) => self.drop_for_dir(at, name, stat),
-            (_, false) => true,
+        let has_its_place = self.side.options.inplace && at.entry.is_file();
+        let is_gone = match stat.kind {
+            StatKind::Directory => self.remove(at, name, stat, true)? == Some(Fate::Gone),
+            _ if at.entry.is_dir() || has_its_place => self.drop_other(at, name, stat),
+            _ => true,
         };
         if !is_gone {
             let kind = match at.entry {
@@ -259,8 +260,8 @@ impl Generator {
         Ok(is_gone)
     }
 
-    /// Removes what a directory replaces, or keeps it elsewhere.
-    fn drop_for_dir(&mut self, at: &At<'_>, name: &Name, stat: &Stat) -> bool {
+    /// Removes what cannot be replaced by a rename, or keeps it elsewhere.
+    fn drop_other(&mut self, at: &At<'_>, name: &Name, stat: &Stat) -> bool {
         let Some(dir) = self.dir().filter(|_| !self.side.options.dry_run) else {
             return true;
         };
