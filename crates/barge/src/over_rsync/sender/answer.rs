@@ -687,6 +687,10 @@ impl Answers {
             true => step == SenderStep::FreeList,
             false => step != SenderStep::Goodbye,
         };
+        if !self.format.incremental {
+            // Wherever in the one list the last item was: links to others may have come late.
+            self.books.position.behind = self.books.entries;
+        }
         if settles {
             self.run.tell(Event::Settled(self.books.position));
         }
