@@ -249,8 +249,8 @@ impl Case<'_> {
         if is_free {
             found.extend(named("stdout", difference(&sorted(&a), &sorted(&b))));
         } else {
-            let touched = match self.group.order {
-                Order::KeptByPush => trees::TOUCHED,
+            let touched = match (self.group.order, self.group.target) {
+                (Order::KeptByPush, Target::Old) => trees::TOUCHED,
                 _ => &[],
             };
             found.extend(spoken("stdout", (&a, &b), touched));

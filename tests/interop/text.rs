@@ -98,9 +98,11 @@ pub(crate) fn voices<'a>(text: &'a [u8], touched: &[&str]) -> [Vec<&'a [u8]>; 5]
     let mut voices: [Vec<&[u8]>; 5] = Default::default();
     let lines = text.split_inclusive(|&byte| byte == b'\n');
     let mut pieces = lines.flat_map(said_at_once).peekable();
+    let is_of_run = PROGRESS_OF_RUN.is_match(text);
     let mut is_open = false;
     while let Some(line) = pieces.next() {
-        let was_open = std::mem::replace(&mut is_open, PROGRESS_PIECE.is_match(line));
+        let stays_open = PROGRESS_PIECE.is_match(line) && (is_of_run || !LAST.is_match(line));
+        let was_open = std::mem::replace(&mut is_open, stays_open);
         if was_open && line == b"\n" && pieces.peek().is_some_and(|next| is_of_another(next)) {
             continue;
         }
@@ -147,6 +149,12 @@ static PROGRESS_PIECE: LazyLock<Regex> = LazyLock::new(|| {
     // Behind the last one of a file stand blanks, which cover what was longer.
     Regex::new(r"\r[^\r\n]*?(?: #kB/s #:##:##  |(?:to|ir)-chk=\d+/\d+\) *)").unwrap()
 });
+
+/// The last progress of a file, which ends its line unless there is one line for the run.
+static LAST: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"-chk=\d+/\d+\) *$").unwrap());
+
+static PROGRESS_OF_RUN: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"-chk=\d+/\d+\) *\r").unwrap());
 
 static GENERATOR: LazyLock<Regex> = LazyLock::new(|| {
     let words = [
@@ -256,10 +264,16 @@ mod tests {
     fn newline_that_ends_an_open_progress_is_no_line() {
         let progress = "\r        75.00K   5% #kB/s #:##:## (xfr#2, to-chk=97/100) ";
         let text = "skipping non-regular file \"pipe\"\n";
-        let amid = format!("{progress}\n{text}{progress}\n\n");
-        let before = format!("{text}{progress}{progress}\n\n");
+        let amid = format!("{progress}\n{text}{progress}{progress}\n\n");
+        let before = format!("{text}{progress}{progress}{progress}\n\n");
         assert_eq!(voices(amid.as_bytes(), &[]), voices(before.as_bytes(), &[]));
-        let without = format!("{text}{progress}{progress}\n");
+        let one_file = format!("{progress}\n{text}");
+        let unended = format!("{progress}{text}");
+        assert_ne!(
+            voices(one_file.as_bytes(), &[]),
+            voices(unended.as_bytes(), &[])
+        );
+        let without = format!("{text}{progress}{progress}{progress}\n");
         assert_ne!(
             voices(amid.as_bytes(), &[]),
             voices(without.as_bytes(), &[])

@@ -57,10 +57,18 @@ pub fn copy(
     });
     match both {
         (mut ended, Ok(served)) => {
-            // As over a remote shell: the larger code wins, where the connection was the first to say.
-            if ended.code == 0 || matches!(ended.failure, Some(Failure::Closed)) {
-                ended.code = ended.code.max(served.code);
-                ended.failure = served.failure.or(ended.failure);
+            // As over a remote shell: of a run that came to its end, the server knows more, and where
+            // the connection was the first to say, the larger code wins.
+            match ended.failure {
+                None if served.code != 0 => {
+                    ended.code = served.code;
+                    ended.failure = served.failure;
+                }
+                Some(Failure::Closed) => {
+                    ended.code = ended.code.max(served.code);
+                    ended.failure = served.failure.or(ended.failure);
+                }
+                _ => {}
             }
             ended
         }
