@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a test says why it was skipped")]
 
 mod floods;
+mod listed;
 mod modules;
 mod peer;
 mod races;

@@ -1,6 +1,7 @@
 //! Clients that push: lists, items and content that no honest sender would send.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -673,4 +674,58 @@ fn symbolic_link_in_the_module_leads_nowhere() {
             "{options:?}"
         );
     }
+}
+
+#[test]
+fn words_of_a_client_cannot_forge_a_line_of_the_log() {
+    let stage = Stage::with("transfer logging = yes\nlog format = %o %f %u");
+    let forged = "x\n2026-01-01 00:00:00 [1] forged\x1b[31m";
+    let mut attacker = stage.push(&["--checksum-choice=none"]);
+    let entries = [Entry::dir(b"."), Entry::file(forged.as_bytes(), 3)];
+    attacker.data(&list(&entries).0);
+    attacker.await_data(1 + 2 + 16 + 1);
+    attacker.say(&frame(3, format!("{forged}\n").as_bytes()));
+    let item = Wire::new()
+        .item(1, TRANSFER | IS_NEW)
+        .whole()
+        .literal(b"abc")
+        .int32(0)
+        .raw(&[0]);
+    attacker.data(&item.raw(&[0; 4]).0);
+    attacker.end();
+    assert!(stage.module.join(forged).exists());
+    for line in [&b"mod\x1b[31m\n"[..], b"m\x07\rm\n"] {
+        let mut attacker = Attacker::knock(stage.daemon.addr());
+        attacker.say(line);
+        assert!(attacker.line().starts_with("@ERROR"));
+    }
+    let told = stage.attack(&["--log-format=\x1b[31m"], Wire::new());
+    assert!(!told.text().contains('\x1b'), "{told:?}");
+    let log = fs::read_to_string(stage.place.join("log")).unwrap();
+    assert!(log.contains("forged"), "{log}");
+    assert!(!log.contains(['\x1b', '\x07', '\r']), "{log}");
+    let begins_so = |line: &&str| line.starts_with("2026-01-01 00:00:00 [1] forged");
+    // A text of several lines is several lines, each with a time of its own.
+    assert_eq!(log.lines().filter(begins_so).count(), 0, "{log}");
+}
+
+#[test]
+fn header_of_a_proxy_changes_nobody_s_address() {
+    let stage = Stage::with("hosts allow = 10.9.8.7");
+    for header in [
+        &b"PROXY TCP4 10.9.8.7 10.9.8.6 1234 873\r\n"[..],
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x09\x08\x07\x0a\x09\x08\x06\x04\xd2\x03\x69",
+    ] {
+        let mut stream = std::net::TcpStream::connect(stage.daemon.addr()).unwrap();
+        let mut said = Vec::new();
+        stream
+            .write_all(&[header, b"@RSYNCD: 31.0 md5\nm\n"].concat())
+            .unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains("OK"), "{said}");
+    }
+    let log = fs::read_to_string(stage.place.join("log")).unwrap();
+    assert!(!log.contains("from 10.9.8.7"), "{log}");
 }

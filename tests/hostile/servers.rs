@@ -13,7 +13,8 @@ use barge_testkit::scratch::Scratch;
 
 use crate::peer::rsync;
 use crate::wire::{
-    DONE, Entry, HLINK_FIRST, HLINKED, LIST_END, TOP_DIR, TRANSFER, Wire, frame, list,
+    BASIS, DONE, Entry, HLINK_FIRST, HLINKED, IS_NEW, LIST_END, TOP_DIR, TRANSFER, Wire, XNAME,
+    frame, list,
 };
 
 /// A target with something to lose, and a neighbour that is no part of it.
@@ -82,6 +83,8 @@ enum Script {
     Module(Vec<u8>),
     /// Lets the client in with these compatibility flags, then sends frames.
     Session(u8, Vec<u8>),
+    /// As [`Self::Session`], in steps: before each but the first the client has said all it had to say.
+    Steps(u8, Vec<Vec<u8>>),
 }
 
 fn play(listener: TcpListener, script: Script) -> JoinHandle<()> {
@@ -107,20 +110,45 @@ fn act(stream: &mut TcpStream, script: Script) -> std::io::Result<()> {
     match script {
         Script::Module(words) => stream.write_all(&words)?,
         Script::Session(flags, frames) => {
-            stream.write_all(b"@RSYNCD: OK\n")?;
-            // Arguments end with an empty one.
-            while {
-                line.clear();
-                reader.read_until(0, &mut line)?;
-                line.len() > 1
-            } {}
-            stream.write_all(&[flags])?;
-            stream.write_all(&[1, 0, 0, 0])?;
+            begin(stream, &mut reader, flags)?;
             stream.write_all(&frames)?;
+        }
+        Script::Steps(flags, steps) => {
+            begin(stream, &mut reader, flags)?;
+            for step in steps {
+                stream.write_all(&step)?;
+                hear_for_a_while(&mut reader)?;
+            }
         }
         Script::Greeting(_) => {}
     }
     hear_out(stream, &mut reader)
+}
+
+/// Lets a client in that has chosen a module.
+fn begin(
+    stream: &mut TcpStream,
+    reader: &mut BufReader<TcpStream>,
+    flags: u8,
+) -> std::io::Result<()> {
+    let mut line = Vec::new();
+    stream.write_all(b"@RSYNCD: OK\n")?;
+    // Arguments end with an empty one.
+    while {
+        line.clear();
+        reader.read_until(0, &mut line)?;
+        line.len() > 1
+    } {}
+    stream.write_all(&[flags, 1, 0, 0, 0])
+}
+
+/// Takes what comes until nothing has come for half a second.
+fn hear_for_a_while(reader: &mut BufReader<TcpStream>) -> std::io::Result<()> {
+    let a_while = Some(Duration::from_millis(500));
+    reader.get_ref().set_read_timeout(a_while)?;
+    while let Ok(1..) = reader.read(&mut [0; 4096]) {}
+    let patience = Some(Duration::from_secs(20));
+    reader.get_ref().set_read_timeout(patience)
 }
 
 /// Closes this way and takes what still comes, so that the client sees an end and no reset.
@@ -480,5 +508,125 @@ fn time_limits_of_a_server_are_taken_with_care() {
         );
         assert_ne!(ended.code, Some(0), "{seconds}: the server hung up");
         assert!(Path::new(&stage.place.join("target")).exists());
+    }
+}
+
+/// A list of the root and one file, for `-logDtpr` with numeric ids.
+fn one_file() -> Vec<u8> {
+    let root = Entry {
+        flags: TOP_DIR,
+        ..Entry::dir(b".")
+    };
+    frame(0, &list(&[root, Entry::file(b"new", 3)]).0)
+}
+
+#[test]
+fn content_that_fails_its_digest_twice_gets_no_name_and_is_told() {
+    let item = Wire::new().item(1, TRANSFER | IS_NEW).whole();
+    let wrong = item.literal(b"abc").end_of_file([9; 16]).0;
+    let stage = Stage::new();
+    let statistics = [0; 15];
+    let steps = vec![
+        one_file(),
+        frame(0, &[&wrong, DONE].concat()),
+        frame(0, &wrong),
+        frame(0, DONE),
+        frame(0, &[DONE, &statistics].concat()),
+        frame(0, DONE),
+    ];
+    let ended = stage.pull(&["-O"], "m/", Script::Steps(0x08, steps));
+    assert_eq!(ended.code, Some(23), "{ended:?}");
+    let told = &ended.stderr;
+    assert!(told.contains("will try again"), "{told}");
+    assert!(
+        told.contains("failed verification -- update discarded"),
+        "{told}"
+    );
+    stage.unharmed("a digest that is a lie");
+}
+
+#[test]
+fn answer_that_differs_from_its_request_is_refused() {
+    let item = |flags| Wire::new().item(1, TRANSFER | IS_NEW | flags);
+    let literal = |wire: Wire| wire.literal(b"abc").end_of_file([9; 16]);
+    for (what, answer) in [
+        (
+            "a basis that was never named",
+            literal(item(BASIS).raw(&[5]).whole()),
+        ),
+        (
+            "a fuzzy basis elsewhere",
+            literal(
+                item(BASIS | XNAME)
+                    .raw(&[0x83])
+                    .raw(b"\x13../outside/treasure")
+                    .whole(),
+            ),
+        ),
+        (
+            "what an earlier run left of it",
+            literal(item(BASIS).raw(&[0x82]).whole()),
+        ),
+        (
+            "blocks where none were signed",
+            literal(item(0).sum_head([1, 700, 2, 8])),
+        ),
+        (
+            "attributes that are not kept",
+            literal(item(0x0100).whole()),
+        ),
+        ("a second answer", {
+            let once = literal(item(0).whole()).0;
+            Wire::new().raw(&once).raw(&once).raw(&once)
+        }),
+        (
+            "an answer to another",
+            literal(Wire::new().item(0, TRANSFER).whole()),
+        ),
+        ("no content", item(0)),
+    ] {
+        let stage = Stage::new();
+        let steps = vec![one_file(), frame(0, &answer.0)];
+        let ended = stage.pull(&["-O"], "m/", Script::Steps(0x08, steps));
+        refused(&ended, what);
+        assert_ne!(ended.code, Some(23), "{what}: {ended:?}");
+        stage.unharmed(what);
+    }
+}
+
+#[test]
+fn message_that_no_server_may_send_is_refused() {
+    for (what, bytes) in [
+        ("a tag that is none", frame(50, b"")),
+        ("a redo", frame(9, &[0; 4])),
+        ("a file that is safe", frame(100, &1_i32.to_le_bytes())),
+        ("what was deleted", frame(101, b"treasure\0")),
+        (
+            "a missing file that is none",
+            frame(102, &77_i32.to_le_bytes()),
+        ),
+        ("an error code of five bytes", frame(22, &[0; 5])),
+        ("a text that is too long", frame(3, &[b'x'; 6000])),
+        ("a frame below the first tag", [0, 0, 0, 3].to_vec()),
+    ] {
+        let stage = Stage::new();
+        let steps = vec![one_file(), bytes, frame(0, &[0; 5])];
+        let ended = stage.pull(&["-O"], "m/", Script::Steps(0x08, steps));
+        refused(&ended, what);
+        stage.unharmed(what);
+    }
+}
+
+#[test]
+fn root_that_was_not_asked_for_is_no_reason_to_delete() {
+    let root = Entry {
+        flags: TOP_DIR,
+        ..Entry::dir(b".")
+    };
+    for path in ["m/wanted", "m/d/wanted"] {
+        let stage = Stage::new();
+        let wire = list(&[root.clone(), Entry::file(b"wanted", 1)]);
+        refused(&stage.pull(&["--delete"], path, session(&wire)), path);
+        stage.unharmed(path);
     }
 }

@@ -108,6 +108,8 @@ pub struct Daemon<'a> {
     pub preferences: Preferences,
     /// The client, for the log: `host (address)`.
     pub visitor: String,
+    /// How long a client may take until it is let in, and again over its arguments.
+    pub patience: Duration,
     /// The world around.
     pub gate: &'a mut dyn Gate,
 }
@@ -135,10 +137,13 @@ struct Guest {
 }
 
 impl Daemon<'_> {
+    /// How long an honest client may take until it is let in.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
+
     /// Serves the client to the end of its run. A failure before the transfer has been logged.
     pub fn serve(mut self, connection: Connection) -> Ended {
         let mut conversation = Conversation::new(connection);
-        let patience = Deadline::after(PATIENCE, silent);
+        let patience = Deadline::after(self.patience, silent);
         conversation.set_deadline(Some(patience));
         let guest = match self.let_in(&mut conversation) {
             Ok(guest) => guest,
@@ -374,8 +379,8 @@ impl Daemon<'_> {
     ) -> Result<(Setup, Options), Stop> {
         let module = &guest.module;
         let patience = match module.timeout {
-            0 => PATIENCE,
-            seconds => PATIENCE.min(Duration::from_secs(seconds.into())),
+            0 => self.patience,
+            seconds => self.patience.min(Duration::from_secs(seconds.into())),
         };
         conversation.set_deadline(Some(Deadline::after(patience, silent)));
         let parsed = self.hear_args(conversation, module)?;
@@ -600,9 +605,6 @@ fn silent() -> Failure {
     Failure::fatal(30, "the client was silent for too long")
 }
 
-/// How long a client may take until it is let in, and again over its arguments.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Paths that a client's wildcards may become.
 const MOST_PATHS: usize = 1 << 20;
 
@@ -612,6 +614,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Instant;
 
     use super::*;
     use crate::over_rsync::module::{LeastDigest, UserRules};
@@ -622,6 +625,7 @@ mod tests {
     struct Open {
         denied: Vec<&'static str>,
         full: bool,
+        place: Option<PathBuf>,
         log: Vec<String>,
     }
 
@@ -660,7 +664,12 @@ mod tests {
         }
 
         fn settle(&mut self, _module: &mut Module, _user: &str) -> Result<Settled, String> {
-            Err("chroot failed".to_owned())
+            let root = self.place.clone().ok_or("chroot failed")?;
+            Ok(Settled {
+                root,
+                rules: RuleList::default(),
+                seal: None,
+            })
         }
 
         fn listener(&mut self, _options: &Options) -> Arc<dyn Listener> {
@@ -705,6 +714,7 @@ mod tests {
             modules: &modules(),
             preferences: Preferences::new(true),
             visitor: format!("localhost ({address})"),
+            patience: Daemon::PATIENCE,
             gate,
         };
         daemon.serve(here);
@@ -846,4 +856,52 @@ mod tests {
         options.sender = false;
         assert_eq!(code(&module, &options), None);
     }
+
+    /// It says a byte now and then, so that it is never silent for long.
+    #[test]
+    fn who_is_slow_to_be_let_in_is_cut_off_in_every_state() {
+        for (state, said) in [
+            ("greeting", ""),
+            ("a module's name", "@RSYNCD: 31.0\n"),
+            ("early input", "@RSYNCD: 31.0\n#early_input=5000\n"),
+            ("an answer", "@RSYNCD: 32.0 md5\nauth\n"),
+            ("arguments", "@RSYNCD: 31.0\nrw\n"),
+            ("secluded arguments", "@RSYNCD: 31.0\nrw\n--server\0-sr\0\0"),
+            (
+                "names of checksums",
+                "@RSYNCD: 31.0\nrw\n--server\0-re.v\0.\0rw/\0\0\u{7f}",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut gate = Open {
+                place: Some(folder.path().to_owned()),
+                ..Open::default()
+            };
+            let (here, there) = pipe();
+            let mut client = Conversation::new(there);
+            client.say(said.as_bytes()).unwrap();
+            let begun = Instant::now();
+            let ended = std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    while client.say(b"x").is_ok() && begun.elapsed() < 10 * SHORT {
+                        std::thread::sleep(SHORT / 50);
+                    }
+                });
+                let daemon = Daemon {
+                    motd: Vec::new(),
+                    modules: &modules(),
+                    preferences: Preferences::new(true),
+                    visitor: "localhost".to_owned(),
+                    patience: SHORT,
+                    gate: &mut gate,
+                };
+                let ended = daemon.serve(here);
+                assert!(begun.elapsed() < 8 * SHORT, "{state}");
+                ended
+            });
+            assert_eq!(ended.code, 30, "{state}: {:?}", gate.log);
+        }
+    }
+
+    const SHORT: Duration = Duration::from_millis(700);
 }

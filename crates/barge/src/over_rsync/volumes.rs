@@ -42,6 +42,7 @@ pub(crate) fn serve(
         modules: &modules,
         preferences: Preferences::new(true),
         visitor,
+        patience: Daemon::PATIENCE,
         gate: &mut gate,
     };
     let mut ended = daemon.serve(connection);

@@ -149,6 +149,7 @@ fn serve(options: &DaemonOptions, connection: Connection, visitor: Visitor) -> R
         modules: &modules,
         preferences: preferences(true),
         visitor: shown,
+        patience: Daemon::PATIENCE,
         gate: &mut door,
     };
     let ended = daemon.serve(connection);
