@@ -263,6 +263,10 @@ impl Reading<'_> {
         if line.is_empty() || line.starts_with(['#', ';']) {
             return Ok(());
         }
+        // A pattern that was read as another would hide nothing.
+        if line.contains(char::REPLACEMENT_CHARACTER) && !is_comment(line) {
+            return Err("bytes that are no UTF-8".to_owned());
+        }
         if let Some(directive) = line.strip_prefix('&') {
             return self.directive(directive, depth);
         }
@@ -344,6 +348,9 @@ impl Reading<'_> {
         }
         let current = self.current.take();
         for parameter in self.overrides {
+            if parameter.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(format!("--dparam value is no UTF-8: {parameter}"));
+            }
             let (name, value) = parameter
                 .split_once('=')
                 .ok_or_else(|| format!("--dparam value is missing an '=': {parameter}"))?;
@@ -386,6 +393,12 @@ impl Reading<'_> {
     fn warn(&mut self, text: String) {
         self.config.warnings.push(text);
     }
+}
+
+/// Whether a line is a module's comment, which is shown and decides nothing.
+fn is_comment(line: &str) -> bool {
+    let name = line.split_once('=').map(|(name, _)| name.trim());
+    name.is_some_and(|name| name.eq_ignore_ascii_case("comment"))
 }
 
 fn expand_now(value: &str) -> String {
@@ -456,6 +469,20 @@ mod tests {
 
     fn names(config: &Config) -> Vec<&str> {
         config.modules.iter().map(|(name, _)| &**name).collect()
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_refused_where_they_would_decide() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &[u8]| {
+            std::fs::write(file.path(), text).unwrap();
+            Config::read(file.path(), &[])
+        };
+        assert!(read(b"# caf\xe9\n[m]\n comment = caf\xe9\n").is_ok());
+        for text in [&b"[m]\npath = /x\nexclude = caf\xe9\n"[..], b"[caf\xe9]\n"] {
+            let error = read(text).unwrap_err();
+            assert!(error.ends_with("bytes that are no UTF-8"), "{error}");
+        }
     }
 
     #[test]

@@ -415,6 +415,12 @@ impl Shell<'_> {
 
     /// The whole command line.
     fn words(&self) -> Result<Vec<OsString>, Failed> {
+        // The shell would take it for an option, and ssh has some that run commands.
+        if self.host.name.as_bytes().starts_with(b"-") {
+            return Err(Failed::usage(
+                "Invalid remote host: hostnames may not start with '-'.",
+            ));
+        }
         let mut words = self.command()?;
         let is_ssh = words[0].as_bytes().rsplit(|&b| b == b'/').next() == Some(b"ssh");
         let says_user = words[1..].iter().any(|word| {
@@ -549,6 +555,23 @@ mod tests {
             words(&options, Some("u")),
             "other -l u host sudo rsync --server"
         );
+    }
+
+    #[test]
+    fn a_host_that_a_shell_would_take_for_an_option_is_refused() {
+        let options = Options::default();
+        let host = Host {
+            user: Some("u".into()),
+            name: "-oProxyCommand=id".into(),
+        };
+        let shell = Shell {
+            options: &options,
+            host: &host,
+            args: Vec::new(),
+            daemon_port: None,
+            role: "sender",
+        };
+        assert_eq!(shell.words().unwrap_err().code, 1);
     }
 
     #[test]
