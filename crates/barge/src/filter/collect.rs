@@ -57,6 +57,8 @@ pub(super) struct Collector<'a> {
     cleared: bool,
     /// Names of merge files that are in force already, but not by these rules.
     taken: Vec<Name>,
+    /// What CVS ignores, made up already: a rule of two bytes stands for dozens.
+    cvs: Vec<(Modifiers, Measured, Arc<[Rule]>)>,
     makeup: &'a Makeup,
     from0: bool,
     measured: Measured,
@@ -105,6 +107,7 @@ impl<'a> Collector<'a> {
             rules: Vec::new(),
             cleared: false,
             taken: Vec::new(),
+            cvs: Vec::new(),
             makeup,
             from0: false,
             measured,
@@ -235,15 +238,7 @@ impl<'a> Collector<'a> {
     }
 
     fn push_cvs(&mut self, modifiers: Modifiers, text: &[u8]) {
-        let rule = |pattern: &CvsPattern| {
-            let modifiers = Modifiers {
-                cvs: false,
-                perishable: modifiers.perishable || pattern.perishable,
-                ..modifiers
-            };
-            self.rule_of_names(modifiers, &pattern.text, self.measured)
-        };
-        let rules = self.makeup.cvs.iter().map(rule).collect();
+        let rules = self.rules_of_cvs(modifiers);
         let holds = self.makeup.holds(&modifiers, false);
         let unsaid = self.makeup.unsaid == Unsaid::SendingSide && !modifiers.has_side();
         let modifiers = Modifiers {
@@ -256,6 +251,26 @@ impl<'a> Collector<'a> {
             modifiers,
             holds,
         });
+    }
+
+    fn rules_of_cvs(&mut self, modifiers: Modifiers) -> Arc<[Rule]> {
+        let measured = self.measured;
+        let mut made = self.cvs.iter();
+        let is_same = |(of, at, _): &&(Modifiers, Measured, _)| (*of, *at) == (modifiers, measured);
+        if let Some((.., rules)) = made.find(is_same) {
+            return Arc::clone(rules);
+        }
+        let rule = |pattern: &CvsPattern| {
+            let modifiers = Modifiers {
+                cvs: false,
+                perishable: modifiers.perishable || pattern.perishable,
+                ..modifiers
+            };
+            self.rule_of_names(modifiers, &pattern.text, measured)
+        };
+        let rules: Arc<[Rule]> = self.makeup.cvs.iter().map(rule).collect();
+        self.cvs.push((modifiers, measured, Arc::clone(&rules)));
+        rules
     }
 
     fn push_dir_merge(&mut self, modifiers: &Modifiers, text: &[u8]) {

@@ -207,6 +207,12 @@ impl RuleList {
         Scope::alone(self, side).refuses(path, is_dir)
     }
 
+    /// Whether these rules, without those of merge files, spare a directory from deletion: `path` of a
+    /// transfer whose root is at the path `root`.
+    pub fn protects(&self, root: &[u8], path: &[u8]) -> bool {
+        !self.rules.is_empty() && Scope::alone(self, RuleSide::Receiving).spares(root, path)
+    }
+
     /// Whether a sender that keeps to a client's rules cannot have listed this name.
     ///
     /// Asks the rules in order; false as soon as one is come to that only the sender can judge.

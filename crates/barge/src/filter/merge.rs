@@ -28,6 +28,8 @@ pub(super) struct Layer {
     pub(super) rules: Vec<Rule>,
     /// The path of its directory.
     pub(super) dir: Vec<u8>,
+    /// Bytes of all files that these rules and those they inherit were read from.
+    weight: usize,
     inherited: Option<Arc<Self>>,
 }
 
@@ -104,8 +106,13 @@ impl<'m, 'f, 'r> Merging<'m, 'f, 'r> {
         let before = self.before.0.iter().map(|(merge, _)| merge);
         self.taken = names(before.chain(&due)).collect();
         let mut now = InForce::default();
+        let mut weight = 0;
         while let Some(merge) = due.get(now.0.len()).cloned() {
             let layer = self.layer(&merge)?;
+            weight += layer.as_ref().map_or(0, |layer| layer.weight);
+            if weight > MAX_IN_FORCE {
+                return Err(RuleError::syntax("too many rules of merge files in force"));
+            }
             let layers = chain(layer.as_ref());
             due.extend(layers.flat_map(|layer| merges(&layer.rules, side)).cloned());
             now.0.push((merge, layer));
@@ -153,8 +160,15 @@ impl<'m, 'f, 'r> Merging<'m, 'f, 'r> {
         let (taken, makeup) = (self.taken.clone(), &self.list.makeup);
         let (place, watched) = (self.place, self.watched);
         let files = &mut *self.files;
+        let mut weight = content.len();
         let mut open = |path: &[u8], why: &Origin<'_>, bare| {
-            let opened = open_named(place, watched, files, path);
+            let opened = open_named(place, watched, files, path).and_then(|opened| {
+                // A few short files that merge each other many times would fill all memory.
+                weight += opened.as_ref().map_or(0, Vec::len);
+                let fits = weight <= MAX_FILE;
+                fits.then_some(opened)
+                    .ok_or(io::ErrorKind::FileTooLarge.into())
+            });
             opened.map_err(|error| unreadable(path, why, bare, &error))
         };
         let collector = Collector::new(makeup, Measured::MergeDir, &mut open);
@@ -168,10 +182,12 @@ impl<'m, 'f, 'r> Merging<'m, 'f, 'r> {
         self.refuse_looking_up(&rules, &path)?;
         self.taken
             .extend(names(rules.iter().filter_map(Rule::dir_merge)));
+        let inherited = inherited.filter(|_| !cleared);
         Ok(Arc::new(Layer {
             rules,
             dir: place.path.clone(),
-            inherited: inherited.filter(|_| !cleared).cloned(),
+            weight: weight + inherited.map_or(0, |layer| layer.weight),
+            inherited: inherited.cloned(),
         }))
     }
 
@@ -291,5 +307,9 @@ fn from_call(error: barge_fs::Error) -> io::Error {
 /// The most merge files that are looked for in a directory.
 const MAX_MERGES: usize = 256;
 
-/// The longest merge file that is read, in bytes.
+/// The longest merge file that is read, with all that it merges, in bytes.
 const MAX_FILE: usize = 4 << 20;
+
+/// Bytes of all merge files whose rules hold in a directory; a rule in memory can be some fifty times
+/// as large.
+const MAX_IN_FORCE: usize = 2 * MAX_FILE;

@@ -178,6 +178,20 @@ impl Scope {
         self.0.daemon_refuses_path(&normal(path), is_dir)
     }
 
+    /// Whether the one list there is spares a directory of a transfer.
+    pub(super) fn spares(&self, root: &[u8], path: &[u8]) -> bool {
+        let root = normal(root);
+        let whole = normal(&[&root, &b"/"[..], path].concat());
+        let dir = parent(&whole);
+        let (is_dir, xattr) = (true, false);
+        let question = Question {
+            name: below(&whole, dir).unwrap_or_default(),
+            is_dir,
+            xattr,
+        };
+        self.0.says(dir, &root, question) == Some(true)
+    }
+
     /// Whether an extended attribute of what is in this directory is left alone.
     pub fn excludes_xattr(&self, name: &[u8]) -> bool {
         let (is_dir, xattr) = (false, true);
@@ -234,10 +248,15 @@ impl Place {
 
     /// The paths of a daemon's list begin at the root of the module.
     fn daemon_says(&self, dir: &[u8], question: Question<'_>) -> Option<bool> {
+        self.says(dir, b"", question)
+    }
+
+    /// What the daemon's list says, or the one that there is in its place.
+    fn says(&self, dir: &[u8], root: &[u8], question: Question<'_>) -> Option<bool> {
         let asked = Asked {
             place: self,
             dir,
-            root: b"",
+            root,
             in_force: &self.merged.daemon,
             question,
         };
@@ -428,6 +447,38 @@ mod tests {
         let a = dir.open_dir(&Name::new(b"a").unwrap()).unwrap();
         let below = root.enter(b"a", &a)?;
         Ok([root, below])
+    }
+
+    #[test]
+    fn few_short_files_do_not_fill_memory_by_merging_each_other() {
+        let (_folder, dir) = tree(&[
+            (".r", &". l1\n".repeat(100)),
+            ("l1", &". l2\n".repeat(100)),
+            ("l2", &". l3\n".repeat(100)),
+            ("l3", &"- x\n".repeat(100)),
+        ]);
+        let error = scopes(&RuleList::default(), &[": .r"], &dir).unwrap_err();
+        assert_eq!(error.exit_code, 11, "{error}");
+        // Each alone is as long as may be, and a directory's rules hold in those below.
+        let long = "- xxxxxx\n".repeat(450_000);
+        let (_folder, dir) = tree(&[(".r", &long), ("a/.r", &long), (".s", &long)]);
+        assert!(scopes(&RuleList::default(), &[": .r"], &dir).is_ok());
+        let error = scopes(&RuleList::default(), &[": .r", ": .s"], &dir).unwrap_err();
+        assert_eq!(error.text, "too many rules of merge files in force");
+    }
+
+    #[test]
+    fn what_cvs_ignores_is_made_up_once_however_often_it_is_said() {
+        let rules = list(&["-C", "-C", "-sC", "-C"]).rules;
+        let made: Vec<_> = rules
+            .iter()
+            .filter_map(|rule| match &rule.what {
+                What::Cvs { rules, .. } => Some(rules),
+                _ => None,
+            })
+            .collect();
+        assert!(Arc::ptr_eq(made[0], made[1]) && Arc::ptr_eq(made[0], made[3]));
+        assert!(!Arc::ptr_eq(made[0], made[2]));
     }
 
     #[test]

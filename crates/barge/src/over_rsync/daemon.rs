@@ -525,7 +525,8 @@ impl Daemon<'_> {
             seal: settled.seal,
         };
         let base = Base::Module(Arc::new(base));
-        transfer(conversation, setup, options, base, listener, None)
+        let rules = RuleList::default();
+        transfer(conversation, setup, options, base, rules, listener, None)
     }
 }
 
@@ -570,7 +571,7 @@ fn paths(guest: &Guest, options: &Options) -> Result<Vec<PathBuf>, Failure> {
     let (mut paths, mut looked) = (Vec::new(), 0);
     for path in wanted {
         let found = match &root {
-            Ok(root) => expand(root, &path, &mut looked),
+            Ok(root) => expand(root, &path, &guest.settled.rules, &mut looked),
             Err(_) => Some(vec![literal(&path)]),
         };
         paths.extend(found.ok_or_else(|| Failure::fatal(1, "too many names to match wildcards"))?);

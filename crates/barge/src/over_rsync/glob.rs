@@ -6,14 +6,21 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use barge_fs::Root;
+use barge_fs::{Root, StatKind};
 use barge_types::{Name, RelPath};
 
 use super::wild::wild;
+use crate::filter::{RuleList, RuleSide};
 
-/// The paths that match, in order; the path itself where it has no wildcard or nothing matches. `None`
-/// when more than [`MOST_NAMES`] had to be looked at, of all paths of a run: `looked` counts them.
-pub(super) fn expand(root: &Root, path: &[u8], looked: &mut usize) -> Option<Vec<PathBuf>> {
+/// The paths that match, in order; the path itself where it has no wildcard or nothing matches. What
+/// `rules` hide matches nothing: what is said of it would tell its name. `None` when more than
+/// [`MOST_NAMES`] had to be looked at, of all paths of a run: `looked` counts them.
+pub(super) fn expand(
+    root: &Root,
+    path: &[u8],
+    rules: &RuleList,
+    looked: &mut usize,
+) -> Option<Vec<PathBuf>> {
     if !has_wildcards(path) {
         return Some(vec![literal(path)]);
     }
@@ -21,7 +28,7 @@ pub(super) fn expand(root: &Root, path: &[u8], looked: &mut usize) -> Option<Vec
     for part in parts(path) {
         let dirs = std::mem::take(&mut found);
         for dir in &dirs {
-            found.extend(matches(root, dir, part, looked));
+            found.extend(matches(root, dir, part, rules, looked));
             if *looked > MOST_NAMES {
                 return None;
             }
@@ -85,28 +92,49 @@ fn has_wildcards(pattern: &[u8]) -> bool {
     pattern.iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// The entries of a directory that match one component.
-fn matches(root: &Root, dir: &RelPath, part: &[u8], looked: &mut usize) -> Vec<RelPath> {
+/// The entries of a directory that match one component, and that `rules` do not hide.
+fn matches(
+    root: &Root,
+    dir: &RelPath,
+    part: &[u8],
+    rules: &RuleList,
+    looked: &mut usize,
+) -> Vec<RelPath> {
     *looked += 1;
     let Ok(opened) = root.dir(dir) else {
         return Vec::new();
     };
+    let is_hidden = |path: &RelPath, name: &Name, kind: Option<StatKind>| {
+        let found = || opened.find(name).ok().flatten().map(|stat| stat.kind);
+        let is_dir = || kind.or_else(found) == Some(StatKind::Directory);
+        !rules.is_empty() && rules.refuses(path.as_bytes(), is_dir(), RuleSide::Sending)
+    };
+    let shown = |name: &Name, kind| {
+        let path = dir.join(name);
+        (!is_hidden(&path, name, kind)).then_some(path)
+    };
     if !has_wildcards(part) {
         let name = Name::new(part).ok();
         let there = name.filter(|name| matches!(opened.find(name), Ok(Some(_))));
-        return there.into_iter().map(|name| dir.join(&name)).collect();
+        return there
+            .and_then(|name| shown(&name, None))
+            .into_iter()
+            .collect();
     }
     let Ok(names) = opened.names() else {
         return Vec::new();
     };
     let fits = |name: &Name| {
-        let is_hidden = name.as_bytes().starts_with(b".") && !part.starts_with(b".");
-        !is_hidden && wild(part, name.as_bytes())
+        let has_dot = name.as_bytes().starts_with(b".") && !part.starts_with(b".");
+        !has_dot && wild(part, name.as_bytes())
     };
     let left = (MOST_NAMES + 1).saturating_sub(*looked);
     let names = names.filter_map(Result::ok).take(left);
-    let names = names.inspect(|_| *looked += 1).map(|listed| listed.name);
-    names.filter(fits).map(|name| dir.join(&name)).collect()
+    let names = names.inspect(|_| *looked += 1);
+    let names = names.filter(|listed| fits(&listed.name));
+    names
+        .filter_map(|listed| shown(&listed.name, listed.kind))
+        .collect()
 }
 
 /// Names that are compared with the wildcards of one run at most: some seconds' work.
@@ -115,6 +143,7 @@ const MOST_NAMES: usize = 4_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::{DaemonRules, RuleSources};
 
     /// As rsync 3.5.0's daemon takes them.
     #[test]
@@ -139,9 +168,38 @@ mod tests {
             ("d/./*o", &["d/./two"]),
             ("d/../a?b", &["a*b", "axb"]),
         ] {
-            let found = expand(&root, path.as_bytes(), &mut 0).unwrap();
+            let found = expand(&root, path.as_bytes(), &RuleList::default(), &mut 0).unwrap();
             let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
             assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    /// As rsync 3.5.0's daemon answers: the wildcard itself is not there.
+    #[test]
+    fn what_a_module_hides_matches_no_wildcard() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("secret/in")).unwrap();
+        std::fs::create_dir(folder.path().join("second")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let mut sources = RuleSources {
+            read: &mut |_| Err(std::io::ErrorKind::Unsupported.into()),
+            cvsignore: None,
+            cvsignore_variable: None,
+        };
+        let given = DaemonRules {
+            exclude: b"/secret/",
+            ..DaemonRules::default()
+        };
+        let rules = RuleList::of_daemon(&given, &mut sources).unwrap();
+        for (path, expected) in [
+            ("sec*", "second"),
+            ("secr*", "secr*"),
+            ("secret/*", "secret/*"),
+            ("secr*/in", "secr*/in"),
+            ("*/i*", "*/i*"),
+        ] {
+            let found = expand(&root, path.as_bytes(), &rules, &mut 0).unwrap();
+            assert_eq!(found, [PathBuf::from(expected)], "{path}");
         }
     }
 
@@ -168,12 +226,15 @@ mod tests {
         for name in ["a", "b", "c"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let root = Root::open(folder.path()).unwrap();
+        let (root, none) = (Root::open(folder.path()).unwrap(), RuleList::default());
         let mut looked = 0;
-        assert_eq!(expand(&root, b"*/x", &mut looked).unwrap().len(), 1);
+        assert_eq!(expand(&root, b"*/x", &none, &mut looked).unwrap().len(), 1);
         assert_eq!(looked, 7, "the root, three names in it, and each of them");
         let mut looked = MOST_NAMES - 2;
-        assert!(expand(&root, b"*", &mut looked).is_none());
-        assert!(expand(&root, b"a", &mut looked).is_some(), "no wildcard");
+        assert!(expand(&root, b"*", &none, &mut looked).is_none());
+        assert!(
+            expand(&root, b"a", &none, &mut looked).is_some(),
+            "no wildcard"
+        );
     }
 }

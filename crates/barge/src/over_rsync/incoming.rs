@@ -210,7 +210,11 @@ impl Incoming {
         self.run.outgoing.message(&Message::ErrorExit(answer));
         // When it cannot be told any more, it has gone, which is what it wanted.
         let _ = self.run.outgoing.flush();
-        Failure::Peer(u8::try_from(code).unwrap_or(exit::STREAM))
+        match code {
+            // What broke off is no success, whatever the peer calls it; rsync believes it.
+            0 => Failure::fatal(exit::STREAM, "the peer broke off as if all were done"),
+            code => Failure::Peer(u8::try_from(code).unwrap_or(exit::STREAM)),
+        }
     }
 }
 
@@ -422,6 +426,16 @@ mod tests {
             let mut side = side(&frame(tag, &[1; 4]), 100, server, sender);
             let end = side.incoming.read(|r| r.u8()).unwrap_err();
             assert_eq!(end.exit_code(), exit::STREAM, "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn peer_that_ends_the_run_early_does_not_make_it_a_success() {
+        for code in [0, 256, -1] {
+            let bytes = frame(Tag::ErrorExit, &i32::to_le_bytes(code));
+            let mut side = side(&bytes, 100, true, false);
+            let end = side.incoming.read(|r| r.u8()).unwrap_err();
+            assert_eq!(end.exit_code(), exit::STREAM, "{code}");
         }
     }
 

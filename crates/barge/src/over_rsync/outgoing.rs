@@ -22,6 +22,9 @@ use crate::limit::Limiter;
 /// Data that a frame holds at most, and that is gathered before it leaves.
 const FULL: usize = 64 << 10;
 
+/// Messages that may wait to leave before who gives more of them waits, too.
+const MUCH: usize = 4 << 20;
+
 /// What goes to the peer. Shared by the threads of a run.
 pub(crate) struct Outgoing {
     pending: Mutex<Pending>,
@@ -128,6 +131,14 @@ impl Outgoing {
         let mut pending = self.pending();
         for piece in text.chunks(MAX_TEXT) {
             pending.push_frame(kind.tag(), piece);
+        }
+    }
+
+    /// Writes what was given, if that is much: for who tells of one error after the other to a peer that
+    /// may not read. Whoever writes next learns of a connection that has failed.
+    pub(crate) fn relieve(&self) {
+        if self.pending().bytes.len() > MUCH {
+            let _ = self.flush();
         }
     }
 

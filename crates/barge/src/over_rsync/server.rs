@@ -42,20 +42,20 @@ pub type Stderr = Arc<dyn Fn(&[u8]) + Send + Sync>;
 impl Server {
     /// Does the run. A failure before the transfer has been told to nobody.
     pub fn run(self, connection: Connection) -> Ended {
+        self.run_beside(connection, RuleList::default())
+    }
+
+    /// The same in one process with its client, whose rules it knows where they do not cross.
+    pub(super) fn run_beside(self, connection: Connection, rules: RuleList) -> Ended {
         let mut conversation = Conversation::new(connection);
         match self.shake_hands(&mut conversation) {
             Ok((setup, options)) => {
                 let stderr = self
                     .stderr
                     .filter(|_| options.stderr.as_deref() != Some("client"));
-                transfer(
-                    conversation,
-                    setup,
-                    options,
-                    Base::Working,
-                    self.listener,
-                    stderr,
-                )
+                let base = Base::Working;
+                let listener = self.listener;
+                transfer(conversation, setup, options, base, rules, listener, stderr)
             }
             Err(failure) => Ended::failed(failure),
         }
@@ -119,6 +119,7 @@ pub(super) fn transfer(
     setup: Setup,
     options: Options,
     base: Base,
+    rules: RuleList,
     listener: Arc<dyn Listener>,
     stderr: Option<Stderr>,
 ) -> Ended {
@@ -132,7 +133,7 @@ pub(super) fn transfer(
         moved,
         listener,
         stderr,
-        rules: RuleList::default(),
+        rules,
         base,
         asked: None,
     };

@@ -50,7 +50,7 @@ impl Generator {
             0 => self.ask_for_changed(at, name, &found),
             // Not even its attributes are looked at.
             _ if found.stat.size >= at.entry.len => Ok(Step::Nothing),
-            _ => self.ask_for_rest(at, &found),
+            _ => self.ask_for_rest(at, name, &found),
         }
     }
 
@@ -141,8 +141,11 @@ impl Generator {
     }
 
     /// Asks for what is behind the beginning of a file that is there.
-    fn ask_for_rest(&mut self, at: &At<'_>, found: &Found) -> Result<Step, Failure> {
+    fn ask_for_rest(&mut self, at: &At<'_>, name: &Name, found: &Found) -> Result<Step, Failure> {
         let (flags, _, resolved) = self.differences(at, found, self.transfer_flags());
+        if self.back_up_in_place(at, name, &found.stat).is_err() {
+            return Ok(Step::Nothing);
+        }
         let (len, setup) = (found.stat.size, &self.side.run.setup);
         let block_len = self.side.options.block_size;
         let transfer = Transfer {
@@ -290,6 +293,9 @@ impl Generator {
     }
 
     pub(super) fn head(&self, basis: Option<&SourceFile>, redo: bool) -> SumHead {
+        // With --append the sender takes every head but a later one for that of a file which is to be
+        // gone on with, and no sums follow it.
+        let basis = basis.filter(|_| redo || self.side.options.append == 0);
         let Some(stat) = basis.and_then(|basis| basis.stat().ok()) else {
             return SumHead::NONE;
         };

@@ -338,7 +338,10 @@ impl Generator {
     fn work_at_once(&mut self) -> Result<(), Failure> {
         let list = Arc::clone(&self.lists[0].list);
         if self.side.options.prune_empty_dirs {
-            self.holding = Some(holding(&list));
+            let root = self.side.target().absolute();
+            let rules = &self.side.rules;
+            let is_protected = |entry: &FileEntry| rules.protects(&root, &entry.path.to_vec());
+            self.holding = Some(holding(&list, &is_protected));
         }
         if self.side.options.delete == Delete::Before {
             self.sweep_all(&list)?;

@@ -19,10 +19,10 @@ pub(super) fn exchange(
         say(run, options, &rules)?;
         return Ok(rules);
     }
-    let records = match rules_cross(options, false) {
-        true => hear(wire)?,
-        false => Vec::new(),
-    };
+    if !rules_cross(options, false) {
+        return Ok(rules);
+    }
+    let records = hear(wire)?;
     let mut sources = RuleSources {
         read: &mut |_| Err(std::io::ErrorKind::PermissionDenied.into()),
         cvsignore: None,

@@ -457,20 +457,26 @@ impl Generator {
     }
 }
 
-/// The directories of a list that have something else than directories below them.
-pub(super) fn holding(list: &List) -> HashSet<Vec<u8>> {
+/// The directories of a list that have something else than directories below them, or that are
+/// protected, and those above them.
+pub(super) fn holding(list: &List, is_protected: &dyn Fn(&FileEntry) -> bool) -> HashSet<Vec<u8>> {
     let mut holding = HashSet::from([b".".to_vec()]);
-    let mut last: Option<&Arc<[u8]>> = None;
-    for (_, entry) in list.entries().filter(|(_, entry)| !entry.is_dir()) {
-        let dir = entry.path.dir();
-        if is_same(dir, last) {
-            continue;
-        }
-        last = dir;
-        let mut above = dir.map_or(&[][..], |dir| dir);
+    let mut hold = |mut above: &[u8]| {
         while !above.is_empty() && holding.insert(above.to_vec()) {
             let slash = above.iter().rposition(|&byte| byte == b'/');
             above = &above[..slash.unwrap_or(0)];
+        }
+    };
+    let mut last: Option<&Arc<[u8]>> = None;
+    for (_, entry) in list.entries() {
+        let dir = entry.path.dir();
+        if entry.is_dir() {
+            if is_protected(entry) {
+                hold(&entry.path.to_vec());
+            }
+        } else if !is_same(dir, last) {
+            last = dir;
+            hold(dir.map_or(&[][..], |dir| dir));
         }
     }
     holding

@@ -587,7 +587,9 @@ impl Answers {
         std::mem::replace(word, *word | bit) & bit != 0
     }
 
+    /// rsync ends as if all were well; but this file is not at the target as it is here.
     fn tell_diminished(&self, entry: &FileEntry) {
+        self.run.trouble(IoErrors::VANISHED);
         let quoted = self.bases.quoted(Reach::of(entry), &entry.path.to_vec());
         let text = [b"skipped diminished file: ", &*quoted, b"\n"].concat();
         self.run.say(crate::over_rsync::Level::Warning, text);

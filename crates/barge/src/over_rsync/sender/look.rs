@@ -119,7 +119,7 @@ impl Look {
         name: &Name,
         kind: Option<StatKind>,
     ) -> Option<Listed> {
-        if is_own_temporary(name) {
+        if is_own_temporary(name) && self.is_own_file(here, name, kind) {
             return None;
         }
         // What the directory says saves a look at most of what is left out.
@@ -132,7 +132,7 @@ impl Look {
             return None;
         }
         let path = WirePath::within(here.path.clone(), name.as_bytes());
-        let seen = match self.see(here, name, &path) {
+        let seen = match self.see(here, name, &path, false) {
             Ok(seen) => seen,
             Err(Unseen::Unfollowed(error)) if error.is_not_found() => {
                 self.no_referent(here.reach, &path);
@@ -148,6 +148,22 @@ impl Look {
         self.list(here, path, name, &seen, here.device)
     }
 
+    /// Whether what has a name of our own is a file, which alone may be ours: then it is left out, and
+    /// that is told.
+    fn is_own_file(&self, here: &Here, name: &Name, kind: Option<StatKind>) -> bool {
+        let found = || here.dir.find(name).ok().flatten().map(|stat| stat.kind);
+        if kind.or_else(found) != Some(StatKind::File) {
+            return false;
+        }
+        if !here.scope.excludes(name.as_bytes(), false) {
+            let path = WirePath::within(here.path.clone(), name.as_bytes());
+            let quoted = self.bases.quoted(here.reach, &path.to_vec());
+            let text = [b"skipping a temporary file of barge's: ", &*quoted, b"\n"];
+            self.run.say(Level::Warning, text.concat());
+        }
+        true
+    }
+
     /// Whether a module leaves it out because it cannot be read.
     fn is_unreadable(&self, here: &Here, name: &Name, kind: StatKind) -> bool {
         let leaves_out = self
@@ -158,14 +174,15 @@ impl Look {
     }
 
     /// Looks at the name of an argument, `path` in the transfer. What is not there is an error. Tells
-    /// its file system too.
+    /// its file system too. `contents` when what is in it is meant.
     pub(super) fn named(
         &mut self,
         here: &Here,
         name: &Name,
         path: WirePath,
+        contents: bool,
     ) -> Option<(Listed, u64)> {
-        let seen = match self.see(here, name, &path) {
+        let seen = match self.see(here, name, &path, contents) {
             Ok(seen) => seen,
             Err(Unseen::Unfollowed(error)) if error.is_not_found() && !self.options.copy_links => {
                 self.no_referent(here.reach, &path);
@@ -216,19 +233,32 @@ impl Look {
         self.module().is_some_and(refuses)
     }
 
-    fn see(&self, here: &Here, name: &Name, path: &WirePath) -> Result<Seen, Unseen> {
+    /// `contents` when what is in it is meant: then a link to a directory is one.
+    fn see(
+        &self,
+        here: &Here,
+        name: &Name,
+        path: &WirePath,
+        contents: bool,
+    ) -> Result<Seen, Unseen> {
         let stat = here.dir.stat(name).map_err(Unseen::Itself)?;
-        if stat.kind != StatKind::Symlink || !self.follows_some() {
+        if stat.kind != StatKind::Symlink || !(contents || self.follows_some()) {
             return Ok(Seen::Itself(stat));
         }
         let wire = path.to_vec();
+        let is_dir = |held: &Held| held.stat().kind == StatKind::Directory;
+        if contents
+            && let Ok(held) = self.bases.hold(here.reach, &wire, true)
+            && is_dir(&held)
+        {
+            return Ok(Seen::Referent(held));
+        }
         let target = here.dir.read_link(name).map_err(Unseen::Itself)?;
         let unsafe_one = self.options.copy_unsafe_links && leads_out(&target, &wire);
         if !self.options.copy_links && !unsafe_one && !self.options.copy_dirlinks {
             return Ok(Seen::Itself(stat));
         }
         let followed = self.bases.hold(here.reach, &wire, true);
-        let is_dir = |held: &Held| held.stat().kind == StatKind::Directory;
         match followed {
             Ok(held) if self.options.copy_links || unsafe_one || is_dir(&held) => {
                 if unsafe_one && !self.options.copy_links {

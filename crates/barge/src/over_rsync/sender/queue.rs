@@ -112,6 +112,11 @@ impl Queue {
         self.state().waiting.is_empty()
     }
 
+    /// Whether the run is over.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state().abandoned
+    }
+
     /// Ends the scan.
     pub(super) fn abandon(&self) {
         self.state().abandoned = true;

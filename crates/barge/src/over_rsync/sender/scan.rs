@@ -186,6 +186,12 @@ impl Scan {
     fn scan(&mut self, named: impl Iterator<Item = Result<Argument, Failure>>) -> Result<(), Stop> {
         self.encoder.begin(index(self.books.start)?);
         for argument in named {
+            // What is not there is in no list: it is told of, and that is all that moves.
+            self.run.activity.progress();
+            self.run.outgoing.relieve();
+            if self.queue.is_abandoned() {
+                return Err(Stop::Abandoned);
+            }
             self.argument(&argument?)?;
             if !self.is_incremental() {
                 self.descend()?;
@@ -326,6 +332,7 @@ impl Scan {
             }
         };
         for name in names {
+            self.run.outgoing.relieve();
             let listed = match name {
                 Ok(found) => self.look.name(here, &found.name, found.kind),
                 Err(error) => {
@@ -458,7 +465,7 @@ impl Scan {
             return Ok(());
         };
         let found = match Name::new(path.base()) {
-            Ok(name) => self.look.named(&here, &name, path),
+            Ok(name) => self.look.named(&here, &name, path, argument.contents),
             Err(error) => {
                 let found = self.look.missing(here.reach, path, &error.into());
                 found.map(|listed| (listed, here.device))
