@@ -7,6 +7,7 @@ mod borders;
 mod fake_super;
 mod filesystems;
 mod ordinary_user;
+mod shut_directories;
 mod whole;
 
 use std::path::{Path, PathBuf};
