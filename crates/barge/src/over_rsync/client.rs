@@ -80,7 +80,12 @@ impl Client {
             Ok(Some(setup)) => self.transfer(conversation, setup, in_module),
             Ok(None) => Ended::default(),
             Err(failure) => {
-                let text = failure.to_string();
+                let role = if self.options.sender {
+                    "sender"
+                } else {
+                    "Receiver"
+                };
+                let text = failure.words(role, conversation.received());
                 if !text.is_empty() {
                     self.show(Level::Error, text.as_bytes());
                 }

@@ -65,6 +65,11 @@ impl Conversation {
         self.deadline = deadline;
     }
 
+    /// Bytes that came so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.moved.received
+    }
+
     /// Sends all of `bytes`.
     pub(crate) fn say(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         while !bytes.is_empty() {

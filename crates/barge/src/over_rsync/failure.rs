@@ -51,6 +51,22 @@ impl Failure {
         Self::Fatal { code, text }
     }
 
+    /// What the user is told of it, as rsync 3.5.0 words it, without a newline. `role` is what this
+    /// process is in the run, `received` counts the bytes that came.
+    pub(crate) fn words(&self, role: &str, received: u64) -> String {
+        match self {
+            Self::Closed => format!(
+                "rsync: connection unexpectedly closed ({received} bytes received so far) [{role}]"
+            ),
+            Self::Connection { op, source } => {
+                let reason = source.to_string().replace("(os error ", "(");
+                format!("rsync: [{role}] {op} error: {reason}")
+            }
+            Self::TimedOut(_) => format!("[{role}] {self}"),
+            failure => failure.to_string(),
+        }
+    }
+
     /// The exit code of rsync(1), «EXIT VALUES».
     pub fn exit_code(&self) -> u8 {
         match self {

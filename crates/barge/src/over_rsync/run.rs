@@ -173,9 +173,8 @@ impl Run {
     /// it has. Returns why the run ended in the end, the peer's own word going before ours where
     /// only the connection failed.
     pub(crate) fn give_up(&self, incoming: &mut Incoming, failure: Failure) -> Failure {
-        let ours = !matches!(failure, Failure::Peer(_));
-        // Also where nobody can be told any more: a server has a log.
-        if failure.can_be_told() || (self.server && ours) {
+        // Also where the peer cannot be told any more: there is a user, or a log.
+        if !matches!(failure, Failure::Peer(_) | Failure::Over) {
             self.say_farewell(&failure);
         }
         if failure.can_be_told() && self.setup.protocol.is_31_or_newer() {
@@ -195,19 +194,28 @@ impl Run {
     }
 
     fn say_farewell(&self, failure: &Failure) {
-        let text = failure.to_string();
+        let role = self.role();
+        let text = failure.words(role, self.received.load(Ordering::Relaxed));
         if !text.is_empty() {
             self.say(Level::Error, format!("{text}\n"));
         }
         if self.server {
             let code = failure.exit_code();
-            let role = if self.sender { "Sender" } else { "Receiver" };
             let text = format!(
                 "rsync error: {} (code {code}) at run.rs({}) [{role}={VERSION}]\n",
                 describe_exit(code),
                 line!(),
             );
             self.say(Level::Error, text);
+        }
+    }
+
+    /// What rsync calls the process that speaks for this side.
+    fn role(&self) -> &'static str {
+        match (self.sender, self.started.load(Ordering::Relaxed)) {
+            (true, _) => "sender",
+            (false, true) => "generator",
+            (false, false) => "Receiver",
         }
     }
 

@@ -246,7 +246,11 @@ impl Run {
         let is_told = matches!(ended.failure, Some(Failure::Peer(_)));
         if ended.code != 0 && !is_told {
             // Who receives has become two by the time that something is asked for, and this is its end.
-            let has_asked = ended.failure.is_none() && ended.stats.files.iter().any(|&n| n > 0);
+            let comes_late = matches!(
+                ended.failure,
+                None | Some(Failure::Closed | Failure::Connection { .. } | Failure::TimedOut(_))
+            );
+            let has_asked = comes_late && ended.stats.files.iter().any(|&n| n > 0);
             let role = match self.role {
                 "Receiver" if has_asked => "generator",
                 role => role,

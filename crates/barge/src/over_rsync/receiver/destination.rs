@@ -63,7 +63,7 @@ impl Target {
 
     fn named(&self, named: &OsStr) -> Vec<u8> {
         let named = named.as_bytes();
-        match (self.place.in_module, named.starts_with(b"/")) {
+        match (self.place.module.is_some(), named.starts_with(b"/")) {
             (true, true) => below(named),
             (true, false) => below(&[&self.path, &b"/"[..], named].concat()),
             (false, true) => named.to_vec(),
@@ -93,7 +93,7 @@ impl Target {
 
     /// Reads a file of rules that lies above the root of the transfer; `None` where there is none.
     pub(super) fn read_above(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let path = match self.place.in_module {
+        let path = match self.place.module.is_some() {
             true => below(path),
             false => path.to_vec(),
         };
@@ -146,9 +146,9 @@ pub(super) fn find(
     }
     let kind = match place.ground.hold(&place.path, true) {
         Err(error) if !error.is_not_found() => {
-            let shown = place.shown(&place.path);
+            let named = place.quoted(&place.path, place.wants_dir);
             let doing = "ERROR: cannot stat destination";
-            return Err(texts::cannot_stat(doing, &shown, &error));
+            return Err(texts::cannot_stat(doing, &named, &error));
         }
         held => held.ok().map(|held| held.stat().kind),
     };
@@ -165,7 +165,7 @@ pub(super) fn find(
 struct Place {
     ground: Ground,
     /// It may not lead out of that.
-    in_module: bool,
+    module: Option<InModule>,
     /// Without slashes at the end; `.` where nothing else is left.
     path: Vec<u8>,
     /// The argument ended in a slash.
@@ -176,6 +176,14 @@ struct Place {
     above: Vec<u8>,
 }
 
+/// How messages call what is in a module.
+#[derive(Clone)]
+struct InModule {
+    name: String,
+    /// What paths begin with: the root, where the module is that of its process.
+    root: &'static str,
+}
+
 impl Place {
     fn new(base: &Base, path: &Path) -> Result<Self, Failure> {
         let bytes = path.as_os_str().as_bytes();
@@ -184,11 +192,11 @@ impl Place {
         match base {
             Base::Working => {
                 let ground = Ground::anywhere(Path::new("."))
-                    .map_err(|error| texts::cannot("change_dir", b".", &error, 3))?;
+                    .map_err(|error| texts::cannot("change_dir", "\".\"", &error, 3))?;
                 let above = std::path::absolute(".").unwrap_or_default();
                 Ok(Self {
                     ground,
-                    in_module: false,
+                    module: None,
                     path: said.clone(),
                     wants_dir,
                     said,
@@ -196,14 +204,15 @@ impl Place {
                 })
             }
             Base::Module(module) => {
-                let root = Root::open(&module.root)
+                let ground = Root::open(&module.root)
                     .and_then(|root| root.dir(&RelPath::root()))
-                    .map_err(|error| texts::cannot("change_dir", b"/", &error, 3))?;
-                let ground = Ground::beneath(&root)
-                    .map_err(|error| texts::cannot("change_dir", b"/", &error, 3))?;
+                    .and_then(|root| Ground::beneath(&root))
+                    .map_err(|error| texts::cannot("change_dir", "\"/\"", &error, 3))?;
+                let root = if module.sanitizes_paths { "" } else { "/" };
+                let name = module.name.clone();
                 Ok(Self {
                     ground,
-                    in_module: true,
+                    module: Some(InModule { name, root }),
                     path: below(bytes),
                     wants_dir,
                     said,
@@ -237,9 +246,9 @@ impl Place {
     }
 
     fn existing_dir(&self) -> Result<Target, Failure> {
-        let root = self
-            .open(&self.path)
-            .map_err(|error| texts::cannot("change_dir#1", &self.shown(&self.path), &error, 3))?;
+        let root = self.open(&self.path).map_err(|error| {
+            texts::cannot("change_dir#1", &self.quoted(&self.path, false), &error, 3)
+        })?;
         Ok(self.target(Some(root), &self.path, false))
     }
 
@@ -263,7 +272,7 @@ impl Place {
         }
         let (above, name) = split(&self.path);
         let made = self.make(above, name);
-        made.map_err(|error| texts::cannot("mkdir", &self.shown(&self.path), &error, 11))?;
+        made.map_err(|error| texts::cannot("mkdir", &self.quoted(&self.path, false), &error, 11))?;
         tell(format!("created directory {said}\n"));
         let target = self.existing_dir()?;
         Ok(Target {
@@ -283,7 +292,12 @@ impl Place {
             Ok(root) => Some(root),
             Err(_) if dry_run && self.kind_of(above).is_none() => None,
             Err(error) => {
-                return Err(texts::cannot("change_dir#3", &self.shown(above), &error, 3));
+                return Err(texts::cannot(
+                    "change_dir#3",
+                    &self.quoted(above, false),
+                    &error,
+                    3,
+                ));
             }
         };
         Ok(Target {
@@ -306,7 +320,9 @@ impl Place {
             for path in &missing {
                 let (above, name) = split(path);
                 let made = self.make(above, name);
-                made.map_err(|error| texts::cannot("mkpath", &self.shown(path), &error, 11))?;
+                made.map_err(|error| {
+                    texts::cannot("mkpath", &self.quoted(path, false), &error, 11)
+                })?;
             }
         }
         let (count, said) = (missing.len(), texts::printable(path));
@@ -356,6 +372,19 @@ impl Place {
             shown: self.shown(path),
             place: self.clone(),
             path: path.to_vec(),
+        }
+    }
+
+    /// A path in quotes, with the module it is in, and a slash for who asked for a directory.
+    fn quoted(&self, path: &[u8], slash: bool) -> String {
+        let (shown, slash) = (self.shown(path), if slash { "/" } else { "" });
+        let shown = texts::printable(&shown);
+        match &self.module {
+            None => format!("\"{shown}{slash}\""),
+            Some(InModule { name, root }) => {
+                let below = shown.strip_prefix('/').unwrap_or(&shown);
+                format!("\"{root}{below}{slash}\" (in {name})")
+            }
         }
     }
 

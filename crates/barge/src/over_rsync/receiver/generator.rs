@@ -231,13 +231,13 @@ impl Generator {
         let Some(Err(error)) = self.side.temp_dir() else {
             return Ok(());
         };
-        let named = self.side.options.temp_dir.as_ref();
-        let named = named.map_or(&b""[..], |named| named.as_encoded_bytes());
+        let named = self.side.options.temp_dir.as_deref().unwrap_or_default();
+        let named = self.side.kept_below(named);
         let what = match error.is_not_found() {
             true => "does not exist",
             false => "is not a directory",
         };
-        let text = format!("The temp-dir {what}: {}", texts::printable(named));
+        let text = format!("The temp-dir {what}: {}", named.display());
         Err(Failure::fatal(exit::SYNTAX, text))
     }
 
@@ -249,7 +249,10 @@ impl Generator {
             let named = side.kept_below(named);
             let root = side.target().make_beside(&named);
             let path = named.as_encoded_bytes();
-            let root = root.map_err(|error| texts::cannot("backup_dir", path, &error, 11))?;
+            let root = root.map_err(|error| {
+                let path = format!("\"{}\"", texts::printable(path));
+                texts::cannot("backup_dir", &path, &error, 11)
+            })?;
             tree = Some(Tree {
                 root,
                 shown: path.to_vec(),
@@ -521,6 +524,7 @@ impl Generator {
     /// Looks at every entry of a list.
     fn walk(&mut self, at: usize) -> Result<(), Failure> {
         let list = Arc::clone(&self.lists[at].list);
+        self.side.run.trouble(list.errors);
         let start = list.start();
         if self.side.options.list_only {
             self.show(&list);
@@ -640,6 +644,10 @@ impl Generator {
             }
         }
         self.entries += u64::from(list.len());
+        // What went wrong at a later one is heeded when that is walked: those before it are whole.
+        if self.lists.is_empty() {
+            self.side.run.trouble(list.errors);
+        }
         self.lists.push_back(OpenList {
             list,
             walked: false,

@@ -51,12 +51,7 @@ impl Generator {
         let extra = at.entry.extra();
         match (decide::kind(at.entry)?, extra.device) {
             (StatKind::Symlink, _) => {
-                let munged = match self.side.options.munge_links {
-                    true => MUNGED,
-                    false => b"",
-                };
-                let link = self.side.link_of(at.entry)?;
-                let target = [munged, &link].concat().into();
+                let target = self.side.made_link_of(at.entry)?.into();
                 Some(Kind::Symlink { target })
             }
             (StatKind::CharDevice, Some(device)) => Some(Kind::CharDevice(device)),
@@ -251,6 +246,3 @@ impl Generator {
         staged.place(dir, name)
     }
 }
-
-/// What `--munge-links` puts before a link's target, so that it leads nowhere (rsync(1)).
-const MUNGED: &[u8] = b"/rsyncd-munged/";

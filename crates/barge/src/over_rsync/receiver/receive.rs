@@ -71,7 +71,6 @@ impl Receiving {
             match came {
                 Came::List(list) => {
                     self.asked_for(&list)?;
-                    self.side.run.trouble(list.errors);
                     self.side.attributes.learn(&list.names);
                     // A server that has nothing to send says no more.
                     let is_all = list.is_empty() && list.parent().is_none();

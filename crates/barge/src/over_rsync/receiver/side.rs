@@ -240,7 +240,8 @@ impl Side {
             });
         }
         let name = entry.path.to_vec();
-        let item = self.item(request, &name);
+        let link = self.made_link_of(entry);
+        let item = self.item(request, &name, link.as_deref());
         let checksum = checksum.or(item.checksum);
         self.run.tell(Event::Item(Item {
             bytes: (bytes, 0),
@@ -252,10 +253,11 @@ impl Side {
     /// Tells that a file's content begins to come.
     pub(super) fn tell_start(&self, request: &Request) {
         let name = request.subject.entry().path.to_vec();
-        self.run.tell(Event::Starts(self.item(request, &name)));
+        let item = self.item(request, &name, None);
+        self.run.tell(Event::Starts(item));
     }
 
-    fn item<'a>(&self, request: &'a Request, name: &'a [u8]) -> Item<'a> {
+    fn item<'a>(&self, request: &'a Request, name: &'a [u8], link: Option<&'a [u8]>) -> Item<'a> {
         let (entry, flags) = (request.subject.entry(), request.item.flags);
         let hard_link = flags.has(ItemFlags::NAME_FOLLOWS)
             && !flags.has(ItemFlags::TRANSFER)
@@ -268,7 +270,7 @@ impl Side {
             mtime: (entry.mtime.secs(), entry.mtime.nanos()),
             uid: entry.uid,
             gid: self.options.group.then_some(entry.gid),
-            link: entry.extra().link.as_deref(),
+            link,
             hard_link: hard_link.then_some(&request.item.name),
             iflags: flags.bits(),
             side: ItemSide::Received,
@@ -277,8 +279,8 @@ impl Side {
         }
     }
 
-    /// The directory of `--backup-dir`: in some modules, what it is cut down to. An absolute one begins at
-    /// the module.
+    /// The directory of `--backup-dir` or `--temp-dir`: in some modules, what it is cut down to. An
+    /// absolute one begins at the module.
     pub(super) fn kept_below<'a>(&self, named: &'a OsStr) -> Cow<'a, OsStr> {
         match &self.base {
             Base::Module(module)
@@ -288,6 +290,16 @@ impl Side {
             }
             _ => named.into(),
         }
+    }
+
+    /// The target that a symbolic link is made with, and told with: that of [`Side::link_of`], munged where
+    /// that is wanted.
+    pub(super) fn made_link_of<'a>(&self, entry: &'a FileEntry) -> Option<Cow<'a, [u8]>> {
+        let target = self.link_of(entry)?;
+        Some(match self.options.munge_links {
+            true => [MUNGED, &target].concat().into(),
+            false => target,
+        })
     }
 
     /// The target that a symbolic link gets here: in some modules, what it is cut down to.
@@ -307,6 +319,7 @@ impl Side {
     /// Tells of an entry that is listed and not dealt with.
     pub(super) fn show(&self, entry: &FileEntry) {
         let name = entry.path.to_vec();
+        let link = self.made_link_of(entry);
         self.run.tell(Event::Entry(Item {
             name: &name,
             full_name: &name,
@@ -315,7 +328,7 @@ impl Side {
             mtime: (entry.mtime.secs(), entry.mtime.nanos()),
             uid: entry.uid,
             gid: self.options.group.then_some(entry.gid),
-            link: entry.extra().link.as_deref(),
+            link: link.as_deref(),
             hard_link: None,
             iflags: 0,
             side: ItemSide::Received,
@@ -351,7 +364,7 @@ impl Side {
     pub(super) fn temp_dir(&self) -> Option<Result<Dir, Error>> {
         let named = self.options.temp_dir.as_ref()?;
         let opened = self.temp.get_or_init(|| {
-            let root = self.target().beside(named)?;
+            let root = self.target().beside(&self.kept_below(named))?;
             root.dir(&RelPath::root())
         });
         Some(opened.clone())
@@ -394,6 +407,9 @@ impl Side {
         }
     }
 }
+
+/// What `--munge-links` puts before a link's target, so that it leads nowhere (rsync(1)).
+const MUNGED: &[u8] = b"/rsyncd-munged/";
 
 /// Where counts of an entry's kind stand in [`RunStats`].
 pub(super) fn kind_of(entry: &FileEntry) -> Option<usize> {

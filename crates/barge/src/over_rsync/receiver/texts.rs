@@ -76,19 +76,17 @@ pub(super) fn quoted(path: &[u8]) -> Vec<u8> {
     [b"\"", path, b"\""].concat()
 }
 
-/// A destination that cannot be used ends the run.
-pub(super) fn cannot(doing: &str, path: &[u8], error: &Error, code: u8) -> Failure {
-    let (path, reason) = (printable(path), error.reason());
-    Failure::fatal(
-        code,
-        format!("rsync: [Receiver] {doing} \"{path}\" failed: {reason}"),
-    )
+/// A destination that cannot be used ends the run. `path` is in its quotes.
+pub(super) fn cannot(doing: &str, path: &str, error: &Error, code: u8) -> Failure {
+    let reason = error.reason();
+    let text = format!("rsync: [Receiver] {doing} {path} failed: {reason}");
+    Failure::fatal(code, text)
 }
 
-/// A destination that cannot be looked at ends the run.
-pub(super) fn cannot_stat(doing: &str, path: &[u8], error: &Error) -> Failure {
-    let (path, reason) = (printable(path), error.reason());
-    Failure::fatal(3, format!("rsync: [Receiver] {doing} \"{path}\": {reason}"))
+/// A destination that cannot be looked at ends the run. `path` is in its quotes.
+pub(super) fn cannot_stat(doing: &str, path: &str, error: &Error) -> Failure {
+    let reason = error.reason();
+    Failure::fatal(3, format!("rsync: [Receiver] {doing} {path}: {reason}"))
 }
 
 /// A path in a text.
