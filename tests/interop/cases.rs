@@ -21,6 +21,9 @@ pub(crate) struct Group {
     pub(crate) nobody: bool,
     /// The source is changed by the run.
     pub(crate) changes_source: bool,
+    /// With a daemon that has changed its root: without, stock's looks for the files of `--files-from` and
+    /// for those that `--fuzzy` finds in another directory where they are not, and calls them vanished.
+    pub(crate) chroot: bool,
     /// Whether lines are compared in their order.
     pub(crate) order: Order,
 }
@@ -69,12 +72,11 @@ pub(crate) enum Roles {
 impl Roles {
     /// Whether a role is among them.
     pub(crate) fn have(self, role: Role) -> bool {
-        let is_daemon = matches!(role, Role::PushDaemon | Role::PullDaemon);
         match self {
             Self::All => true,
             Self::Push => role.is_push(),
             Self::Pull => !role.is_push(),
-            Self::Daemon => is_daemon,
+            Self::Daemon => role.is_daemon(),
             Self::Local => role == Role::Local,
         }
     }
@@ -90,6 +92,7 @@ const fn group(name: &'static str, options: &'static [&'static str]) -> Group {
         roles: Roles::All,
         nobody: false,
         changes_source: false,
+        chroot: false,
         order: Order::Kept,
     }
 }
@@ -125,6 +128,13 @@ impl Group {
     const fn as_nobody(self) -> Self {
         Self {
             nobody: true,
+            ..self
+        }
+    }
+
+    const fn in_chroot(self) -> Self {
+        Self {
+            chroot: true,
             ..self
         }
     }
@@ -448,14 +458,15 @@ pub(crate) const GROUPS: &[Group] = &[
         "include-from",
         &["-av", "--include-from=rules", "--exclude=*"],
     ),
-    group("files-from", &["-av", "--files-from=names"]),
-    group("files-from-recursive", &["-avr", "--files-from=names"]),
-    group("files-from-0", &["-av", "--from0", "--files-from=names0"]),
-    group("files-from-flat", &["-av", "--no-R", "--files-from=names"]),
+    group("files-from", &["-av", "--files-from=names"]).in_chroot(),
+    group("files-from-recursive", &["-avr", "--files-from=names"]).in_chroot(),
+    group("files-from-0", &["-av", "--from0", "--files-from=names0"]).in_chroot(),
+    group("files-from-flat", &["-av", "--no-R", "--files-from=names"]).in_chroot(),
     group(
         "files-from-delete",
         &["-avr", "--delete", "--files-from=names"],
-    ),
+    )
+    .in_chroot(),
     // Names and links.
     group("relative", &["-aRi"])
         .from(&["./source/sub/dir", "source/./deep/deeper"])
@@ -516,11 +527,13 @@ pub(crate) const GROUPS: &[Group] = &[
         "fuzzy-2",
         &["-aiyy", "--no-W", "--stats", "--link-dest=../alternative"],
     )
-    .onto(Empty),
+    .onto(Empty)
+    .in_chroot(),
     group(
         "fuzzy-2-old",
         &["-aiyy", "--no-W", "--stats", "--copy-dest=../alternative"],
-    ),
+    )
+    .in_chroot(),
     group("backup", &["-aib", "--delete"]),
     group("backup-verbose", &["-avvb"]).in_order(Order::Free),
     group("backup-suffix", &["-aib", "--suffix=.before"]),

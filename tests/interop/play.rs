@@ -18,7 +18,7 @@ use crate::cases::{GROUPS, Group, Order, Target};
 use crate::known::Known;
 use crate::roles::{Cast, Ended, Player, Role, Run, stock_version};
 use crate::text::{
-    difference, masked, shows_progress, sorted, voices, wire_bytes, without_empty_lines,
+    difference, exit_code, masked, shows_progress, sorted, voices, wire_bytes, without_empty_lines,
 };
 use crate::trees;
 
@@ -37,7 +37,8 @@ pub(crate) fn play(role: Role) {
     let stage = Stage::new();
     let mut cases = Vec::new();
     for (n, group) in GROUPS.iter().enumerate() {
-        let possible = group.roles.have(role) && (geteuid().is_root() || !group.nobody);
+        let needs_root = group.nobody || group.chroot && role.is_daemon();
+        let possible = group.roles.have(role) && (geteuid().is_root() || !needs_root);
         let dialects = dialects(n + role as usize).into_iter().filter(|_| possible);
         cases.extend(dialects.map(|dialect| Case {
             group,
@@ -189,6 +190,7 @@ impl Case<'_> {
             },
             to: self.group.to,
             nobody: self.group.nobody,
+            chroot: self.group.chroot,
         };
         let ended = run.play().unwrap();
         Played { scratch, ended }
@@ -230,11 +232,9 @@ impl Case<'_> {
 
     fn differences(&self, stock: &Played, ours: &Played, began: i64) -> Vec<String> {
         let mut found = Vec::new();
-        if stock.ended.code != ours.ended.code {
-            found.push(format!(
-                "exit code: {} | {}",
-                stock.ended.code, ours.ended.code
-            ));
+        let [a, b] = [stock, ours].map(|played| exit_code(played.ended.code, &played.ended.stderr));
+        if a != b {
+            found.push(format!("exit code: {a} | {b}"));
         }
         let text = |played: &Played, text: &[u8]| masked(text, played.scratch.path());
         let (a, b) = (

@@ -38,6 +38,11 @@ impl Role {
         }
     }
 
+    /// Whether a daemon is at the other end.
+    pub(crate) fn is_daemon(self) -> bool {
+        matches!(self, Self::PushDaemon | Self::PullDaemon)
+    }
+
     /// Whether the client sends.
     pub(crate) fn is_push(self) -> bool {
         !matches!(self, Self::PullDaemon | Self::PullShell)
@@ -103,6 +108,8 @@ pub(crate) struct Run<'a> {
     pub(crate) to: Option<&'a str>,
     /// Whether it runs as an ordinary user.
     pub(crate) nobody: bool,
+    /// Whether a daemon changes its root to the module.
+    pub(crate) chroot: bool,
 }
 
 /// How a run ended.
@@ -168,8 +175,9 @@ impl Run<'_> {
         let root = nix::unistd::geteuid().is_root() && !self.nobody;
         let ids = if root { "uid = 0\ngid = 0\n" } else { "" };
         let (folder, stage) = (self.folder.display(), self.stage.display());
+        let chroot = if self.chroot { "yes" } else { "no" };
         let daemon = format!(
-            "use chroot = no\nmunge symlinks = no\nlog file = {folder}/daemon.log\n{ids}\
+            "use chroot = {chroot}\nmunge symlinks = no\nlog file = {folder}/daemon.log\n{ids}\
              [stage]\npath = {stage}\nread only = no\n\
              [folder]\npath = {folder}\nread only = no\n\
              [logged]\npath = {folder}\nread only = no\ntransfer logging = yes\n"

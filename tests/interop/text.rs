@@ -9,11 +9,31 @@ use regex::bytes::Regex;
 pub(crate) fn masked(text: &[u8], folder: &Path) -> Vec<u8> {
     let folder = folder.as_os_str().as_encoded_bytes();
     let mut text = replaced(text, folder, b"FOLDER");
+    text = RESET.replace_all(&text, CLOSED).into_owned();
     for (pattern, mask) in MASKS.iter() {
         text = pattern.replace_all(&text, *mask).into_owned();
     }
     text
 }
+
+/// The exit code of a run, which says that the connection failed where it was only cut, see [`RESET`].
+pub(crate) fn exit_code(code: i32, stderr: &[u8]) -> i32 {
+    match code {
+        10 if RESET.is_match(stderr) => 12,
+        code => code,
+    }
+}
+
+/// How a sender meets the early end of a daemon of protocol 30, which does not say that it ends: a reset
+/// where the daemon had not read all, and the end of the stream where it had.
+static RESET: LazyLock<Regex> = LazyLock::new(|| {
+    let met = r"read error: Connection reset by peer \(104\)|write error: Broken pipe \(32\)";
+    let end = r"rsync error: error in socket IO \(code 10\)";
+    Regex::new(&format!(r"rsync: \[sender\] (?:{met})\n{end}")).unwrap()
+});
+
+const CLOSED: &[u8] = b"rsync: connection unexpectedly closed (0 bytes received so far) [sender]\n\
+    rsync error: error in rsync protocol data stream (code 12)";
 
 fn replaced(text: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
     let pattern = Regex::new(&regex::escape(&String::from_utf8_lossy(what))).unwrap();
@@ -247,7 +267,22 @@ fn shown(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::voices;
+    use std::path::Path;
+
+    use super::{exit_code, masked, voices};
+
+    #[test]
+    fn early_end_of_a_daemon_is_the_same_whether_it_had_read_all_or_not() {
+        let reset = b"rsync: [sender] read error: Connection reset by peer (104)\n\
+            rsync error: error in socket IO (code 10) at io.c(907) [sender=3.5.0]\n";
+        let closed = b"rsync: connection unexpectedly closed (192 bytes received so far) [sender]\n\
+            rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.5.0]\n";
+        let folder = Path::new("/nowhere");
+        assert_eq!(masked(reset, folder), masked(closed, folder));
+        assert_eq!(exit_code(10, reset), exit_code(12, closed));
+        let refused = b"rsync: failed to connect\nrsync error: error in socket IO (code 10)";
+        assert_eq!(exit_code(10, refused), 10);
+    }
 
     #[test]
     fn generator_is_heard_behind_progress_that_has_not_ended_its_line() {

@@ -9,6 +9,12 @@
 pub trait Listener: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event<'_>);
+
+    /// How `--list-only` shows an entry, without a newline: a server says it to its client. `None` where
+    /// nobody is to see it.
+    fn list_line(&self, _entry: &Item<'_>) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// How grave a line is.

@@ -67,6 +67,17 @@ impl Failure {
         }
     }
 
+    /// The line that a server's words end with, with its newline.
+    pub(crate) fn last_line(&self, role: &str) -> String {
+        let code = self.exit_code();
+        format!(
+            "rsync error: {} (code {code}) at failure.rs({}) [{role}={}]\n",
+            describe_exit(code),
+            line!(),
+            env!("CARGO_PKG_VERSION"),
+        )
+    }
+
     /// The exit code of rsync(1), «EXIT VALUES».
     pub fn exit_code(&self) -> u8 {
         match self {

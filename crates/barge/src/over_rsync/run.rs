@@ -10,10 +10,10 @@ use barge_rsync::wire::mux::{IoErrors, Message, Peer, TextKind};
 
 use super::activity::{Activity, Due};
 use super::event::Level;
-use super::failure::{Failure, describe_exit, exit};
+use super::failure::{Failure, exit};
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
-use super::{Event, Listener, Stderr};
+use super::{Event, Item, Listener, Stderr};
 
 /// One side of a run.
 pub(crate) struct Run {
@@ -79,6 +79,16 @@ impl Run {
             _ => {}
         }
         self.hear(level, text);
+    }
+
+    /// Says an entry of a listing.
+    pub(crate) fn list(&self, entry: Item<'_>) {
+        if !self.server {
+            return self.tell(Event::Entry(entry));
+        }
+        if let Some(line) = self.listener.list_line(&entry) {
+            self.say(Level::Info, [&line[..], b"\n"].concat());
+        }
     }
 
     /// Tells the listener a line, the peer's or our own.
@@ -200,13 +210,7 @@ impl Run {
             self.say(Level::Error, format!("{text}\n"));
         }
         if self.server {
-            let code = failure.exit_code();
-            let text = format!(
-                "rsync error: {} (code {code}) at run.rs({}) [{role}={VERSION}]\n",
-                describe_exit(code),
-                line!(),
-            );
-            self.say(Level::Error, text);
+            self.say(Level::Error, failure.last_line(role));
         }
     }
 
@@ -243,8 +247,6 @@ fn kind_of(level: Level) -> TextKind {
         Level::FileError => TextKind::ErrorXfer,
     }
 }
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Seconds a peer has to answer that the run ends.
 const LONGEST_FAREWELL: u32 = 10;

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use super::agreed::{self, Agreed, Base, Ended};
 use super::client::{exchange_versions, protocol, set_up};
 use super::conversation::Conversation;
-use super::{Connection, Failure, Listener};
+use super::{Connection, Event, Failure, Level, Listener};
 use crate::filter::RuleList;
 
 /// What a server was started with.
@@ -40,7 +40,7 @@ pub struct Server {
 pub type Stderr = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 impl Server {
-    /// Does the run. A failure before the transfer has been told to nobody.
+    /// Does the run.
     pub fn run(self, connection: Connection) -> Ended {
         self.run_beside(connection, RuleList::default())
     }
@@ -57,7 +57,20 @@ impl Server {
                 let listener = self.listener;
                 transfer(conversation, setup, options, base, rules, listener, stderr)
             }
-            Err(failure) => Ended::failed(failure),
+            Err(failure) => {
+                let role = if self.options.sender {
+                    "sender"
+                } else {
+                    "Receiver"
+                };
+                let words = failure.words(role, conversation.received()) + "\n";
+                for line in [words, failure.last_line(role)] {
+                    let (level, text) = (Level::Error, line.as_bytes());
+                    self.stderr.iter().for_each(|show| show(text));
+                    self.listener.event(Event::Line { level, text });
+                }
+                Ended::failed(failure)
+            }
         }
     }
 

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use barge::over_rsync::options::Options;
 use barge::over_rsync::session::auth::Digest;
 use barge::over_rsync::{
-    DaemonRules, Event, Gate, LeastDigest, Listener, Module, RuleList, RuleSources, Settled,
-    UserRules,
+    DaemonRules, Gate, LeastDigest, Listener, Module, RuleList, RuleSources, Settled, UserRules,
 };
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -25,6 +24,7 @@ use super::hosts::{self, Visitor};
 use super::output::{Log, Logging, RunLog, Visit};
 use super::read_operand;
 use super::rsyncd_conf::{Config, Section};
+use super::server::Unlogged;
 
 /// The world around one connection.
 pub(super) struct Door {
@@ -304,7 +304,7 @@ impl Gate for Door {
 
     fn listener(&mut self, options: &Options) -> Arc<dyn Listener> {
         let Some(log) = self.log.clone() else {
-            return Arc::new(Silent);
+            return Arc::new(Unlogged);
         };
         let visit = self.visit.clone();
         let module = visit.as_ref().map_or("", |visit| &*visit.module);
@@ -332,13 +332,6 @@ impl Gate for Door {
             log.write(line.as_bytes());
         }
     }
-}
-
-/// Hears and says nothing.
-struct Silent;
-
-impl Listener for Silent {
-    fn event(&self, _event: Event<'_>) {}
 }
 
 /// A module as its section says.

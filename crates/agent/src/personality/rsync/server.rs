@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use barge::over_rsync::options::Options;
-use barge::over_rsync::{Connection, Event, Listener, Server};
+use barge::over_rsync::{Connection, Event, Item, Listener, Server};
 
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use super::failed::Failed;
-use super::output::{Log, Logging, RunLog, stderr_of_server};
+use super::output::{Log, Logging, RunLog, list_line, stderr_of_server};
 use super::{end, fd, interrupt, preferences};
 
 /// Does one run, and gives its exit code.
@@ -33,7 +33,7 @@ pub(super) fn run(options: Options, args: Vec<OsString>) -> u8 {
         preferences: preferences(true),
         listener: match &log {
             Some(log) => Arc::clone(log) as Arc<dyn Listener>,
-            None => Arc::new(Silent),
+            None => Arc::new(Unlogged),
         },
         stderr,
     };
@@ -80,9 +80,13 @@ fn log(options: &Options) -> Result<Option<Arc<RunLog>>, Failed> {
     ))))
 }
 
-/// Hears and says nothing: a server's words go to its client, or to its standard error.
-struct Silent;
+/// Logs nothing: a server's words go to its client, or to its standard error.
+pub(super) struct Unlogged;
 
-impl Listener for Silent {
+impl Listener for Unlogged {
     fn event(&self, _event: Event<'_>) {}
+
+    fn list_line(&self, entry: &Item<'_>) -> Option<Vec<u8>> {
+        Some(list_line(entry))
+    }
 }

@@ -320,7 +320,7 @@ impl Side {
     pub(super) fn show(&self, entry: &FileEntry) {
         let name = entry.path.to_vec();
         let link = self.made_link_of(entry);
-        self.run.tell(Event::Entry(Item {
+        self.run.list(Item {
             name: &name,
             full_name: &name,
             mode: entry.mode,
@@ -334,7 +334,7 @@ impl Side {
             side: ItemSide::Received,
             bytes: (0, 0),
             checksum: None,
-        }));
+        });
     }
 
     /// What a sending server tells at the end, in its client's terms.

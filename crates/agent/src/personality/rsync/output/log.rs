@@ -222,4 +222,8 @@ impl Listener for RunLog {
             _ => {}
         }
     }
+
+    fn list_line(&self, entry: &Item<'_>) -> Option<Vec<u8>> {
+        Some(super::list_line(entry))
+    }
 }

@@ -37,6 +37,12 @@ pub(crate) use self::log::{Log, Logging, RunLog};
 use self::progress::{Lists, Progress, Scope};
 pub(crate) use self::screen::Screen;
 
+/// What a server says to its client of an entry that is listed: numbers are grouped, whatever the client
+/// wants of them.
+pub(crate) fn list_line(entry: &Item<'_>) -> Vec<u8> {
+    list::line(entry, 1)
+}
+
 /// A client's output: what it prints, and what it logs of it.
 pub(crate) struct Output {
     style: Style,
