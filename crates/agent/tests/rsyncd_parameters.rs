@@ -77,6 +77,7 @@ fn what_a_module_shows_and_lets_do_is_as_with_stock() {
                 "-v -r URL/a.txt @/dest/",
             ],
         ),
+        global("no motd file", "motd file = @/nowhere", "", &[LIST, PULL]),
         case("write only", "write only = yes\nread only = no", &[PUSH]),
         case(
             "read and write only",
@@ -141,6 +142,34 @@ fn hosts_are_let_in_and_kept_out_as_with_stock() {
             "hosts deny = 127.*\nlist = no",
             &["URL/"],
         ),
+        case(
+            "no mask",
+            "hosts allow = 127.0.0.0/33 10.0.0.0/x",
+            &["URL/"],
+        ),
+        case(
+            "no mask first",
+            "hosts allow = 127.0.0.0/x 127.0.0.1",
+            &["URL/"],
+        ),
+        global(
+            "a name looked up",
+            "reverse lookup = no",
+            "hosts allow = localhost",
+            &["URL/", "rsync://127.0.0.1:PORT/nowhere/"],
+        ),
+        global(
+            "a name denied",
+            "reverse lookup = no",
+            "hosts deny = localhost",
+            &["URL/"],
+        ),
+        global(
+            "a name not looked up",
+            "reverse lookup = no\nforward lookup = no",
+            "hosts allow = localhost",
+            &["URL/"],
+        ),
     ]);
 }
 
@@ -168,6 +197,34 @@ fn filters_of_a_module_are_as_with_stock() {
         let module = format!("read only = no\n{module}");
         case(name, module.leak(), runs)
     }));
+}
+
+/// Both refuse it; ours says to the client that it does.
+#[test]
+fn module_whose_rules_cannot_be_read_is_refused_as_with_stock() {
+    for rules in [
+        "exclude from = @/nowhere",
+        "include from = @/nowhere",
+        "filter = bogus",
+    ] {
+        let refused = |whose| {
+            let daemon = Daemon::start(whose, "", rules);
+            let said = daemon.client(Whose::Stock, "URL/");
+            daemon.wait_for_ends();
+            (said.starts_with("code Some(5)"), ordered(&daemon.log()))
+        };
+        assert_eq!(refused(Whose::Ours), refused(Whose::Stock), "{rules}");
+    }
+}
+
+/// Unlike stock, which takes such a mask for one that nobody is behind.
+#[test]
+fn mask_that_is_none_denies() {
+    let daemon = Daemon::start(Whose::Ours, "", "hosts deny = 10.0.0.0/33");
+    let said = daemon.client(Whose::Stock, "URL/");
+    assert!(said.contains("@ERROR: access denied to m"), "{said}");
+    daemon.wait_for_ends();
+    assert!(daemon.log().contains("malformed mask in 10.0.0.0/33\n"));
 }
 
 #[test]

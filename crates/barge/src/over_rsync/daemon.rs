@@ -30,6 +30,12 @@ pub trait Gate {
     /// Whether the client's host may use a module.
     fn admits(&mut self, module: &Module) -> bool;
 
+    /// What the client is called in the log from here on: its name may have been found when it was
+    /// admitted. `None` where nothing is new.
+    fn renamed(&self) -> Option<String> {
+        None
+    }
+
     /// Takes one of a module's connections, until the process or the gate ends.
     ///
     /// # Errors
@@ -100,8 +106,8 @@ pub struct Settled {
 
 /// A daemon, and one client of it.
 pub struct Daemon<'a> {
-    /// What every client is told first; empty for nothing.
-    pub motd: Vec<u8>,
+    /// What every client is told first, and an empty line behind it.
+    pub motd: Option<Vec<u8>>,
     /// The modules, in the order of the list.
     pub modules: &'a [Module],
     /// What is offered where checksums and compressions are negotiated.
@@ -183,8 +189,8 @@ impl Daemon<'_> {
     /// Greets a client and lets it choose a module, prove who it is, and settle there.
     fn let_in(&mut self, conversation: &mut Conversation) -> Result<Guest, Stop> {
         conversation.say(&Greeting::line(ProtocolVersion::NEWEST))?;
-        if !self.motd.is_empty() {
-            conversation.say(&[&*self.motd, b"\n"].concat())?;
+        if let Some(motd) = &self.motd {
+            conversation.say(&[&**motd, b"\n"].concat())?;
         }
         let line = conversation.hear(take_line)?;
         let greeting = match Greeting::parse(&line) {
@@ -257,13 +263,18 @@ impl Daemon<'_> {
     /// A module that exists and that the client's host may use.
     fn module(&mut self, conversation: &mut Conversation, name: &str) -> Result<Module, Stop> {
         let unknown = format!("Unknown module '{name}'");
-        let visitor = &self.visitor;
         let Some(module) = self.modules.iter().find(|module| module.name == name) else {
+            let visitor = &self.visitor;
             self.gate
                 .log(&format!("unknown module '{name}' tried from {visitor}"));
             return refuse_because(conversation, &unknown);
         };
-        if self.gate.admits(module) {
+        let admitted = self.gate.admits(module);
+        if let Some(renamed) = self.gate.renamed() {
+            self.visitor = renamed;
+        }
+        let visitor = &self.visitor;
+        if admitted {
             let line = format!("rsync allowed access on module {name} from {visitor}");
             self.gate.log(&line);
             return Ok(module.clone());
@@ -711,7 +722,7 @@ mod tests {
         client.output.close().unwrap();
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let daemon = Daemon {
-            motd: b"Welcome\n".to_vec(),
+            motd: Some(b"Welcome\n".to_vec()),
             modules: &modules(),
             preferences: Preferences::new(true),
             visitor: format!("localhost ({address})"),
@@ -889,7 +900,7 @@ mod tests {
                     }
                 });
                 let daemon = Daemon {
-                    motd: Vec::new(),
+                    motd: None,
                     modules: &modules(),
                     preferences: Preferences::new(true),
                     visitor: "localhost".to_owned(),

@@ -38,7 +38,7 @@ pub(crate) fn serve(
         run: None,
     };
     let daemon = Daemon {
-        motd: Vec::new(),
+        motd: None,
         modules: &modules,
         preferences: Preferences::new(true),
         visitor,

@@ -24,7 +24,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::client::DEFAULT_PORT;
 use super::failed::{Failed, reason};
 use super::gate::Door;
-use super::hosts::Visitor;
+use super::hosts::{UNDETERMINED, Visitor};
 use super::output::Log;
 use super::rsyncd_conf::Config;
 use super::{end, end_for_good, fd, interrupt, preferences, server, transport};
@@ -135,9 +135,10 @@ fn open_log(options: &DaemonOptions, config: &Config) -> Option<Log> {
 fn serve(options: &DaemonOptions, connection: Connection, visitor: Visitor) -> Result<u8, Failed> {
     let (config, log) = configure(options)?;
     let motd = config.global.text("motd file");
+    // As with rsync: one that cannot be read is empty.
     let motd = motd
-        .and_then(|path| std::fs::read(path).ok())
-        .unwrap_or_default();
+        .filter(|path| !path.is_empty())
+        .map(|path| std::fs::read(path).unwrap_or_default());
     let shown = visitor.shown();
     if let Some(log) = &log {
         log.write(format!("connect from {shown}").as_bytes());
@@ -185,7 +186,7 @@ fn visitor(options: &DaemonOptions, address: Option<IpAddr>) -> Result<Visitor, 
     let looks_up = config.global.is_on("reverse lookup", true);
     let name = match looks_up {
         true => host_name(address).unwrap_or_else(|| "UNKNOWN".to_owned()),
-        false => "UNDETERMINED".to_owned(),
+        false => UNDETERMINED.to_owned(),
     };
     Ok(Visitor {
         address: Some(address),

@@ -20,8 +20,8 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Group, Uid, User, chdir, geteuid, getgrouplist, setgid, setgroups, setuid};
 
 use super::failed::reason;
-use super::hosts::{self, Visitor};
-use super::output::{Log, Logging, RunLog, Visit};
+use super::hosts::{Lists, Visitor};
+use super::output::{Log, Logging, RunLog, Visit, ending};
 use super::read_operand;
 use super::rsyncd_conf::{Config, Section};
 use super::server::Unlogged;
@@ -158,7 +158,12 @@ impl Door {
             cvsignore: None,
             cvsignore_variable: None,
         };
-        RuleList::of_daemon(&rules, &mut sources).map_err(|error| error.text)
+        RuleList::of_daemon(&rules, &mut sources).map_err(|error| {
+            let is_missing = error.exit_code == MISSING;
+            let head = if is_missing { "rsync: [Receiver] " } else { "" };
+            let end = ending::line(error.exit_code, "Receiver");
+            format!("{head}{}\n{end}", error.text)
+        })
     }
 }
 
@@ -180,14 +185,20 @@ enum Confined {
 impl Gate for Door {
     fn admits(&mut self, module: &Module) -> bool {
         let section = self.section(module);
-        let list = |name| section.text(name);
-        let resolves = section.is_on("forward lookup", true);
-        hosts::admits(
-            &self.visitor,
-            list("hosts allow").as_deref(),
-            list("hosts deny").as_deref(),
-            resolves,
-        )
+        let (allow, deny) = (section.text("hosts allow"), section.text("hosts deny"));
+        let lists = Lists {
+            allow: allow.as_deref(),
+            deny: deny.as_deref(),
+            resolves: section.is_on("forward lookup", true),
+        };
+        let log = self.log.as_ref();
+        lists.admit(&mut self.visitor, &mut |line| {
+            log.inspect(|log| log.write(line.as_bytes()));
+        })
+    }
+
+    fn renamed(&self) -> Option<String> {
+        Some(self.visitor.shown())
     }
 
     fn enter(&mut self, module: &Module) -> Result<(), String> {
@@ -269,7 +280,7 @@ impl Gate for Door {
             }
         })?;
         let rules = self.rules(&section, &name, user).map_err(|why| {
-            self.log(&why);
+            why.lines().for_each(|line| self.log(line));
             "daemon security issue -- contact admin".to_owned()
         })?;
         if let (Some(path), true) = (section.text("log file"), self.log.is_some()) {
@@ -513,6 +524,9 @@ const DEFAULT_FORMAT: &str = "%o %h [%a] %m (%u) %f %l";
 
 /// Bytes of the lock file that stand for one connection.
 const PLACE_LEN: i64 = 4;
+
+/// The exit code of rules whose file cannot be read.
+const MISSING: u8 = 11;
 
 /// Where the system knows no `nobody`.
 const NOBODY: u32 = 65534;

@@ -11,7 +11,7 @@ use barge::over_rsync::wild;
 pub(super) struct Visitor {
     /// `None` where it is no host at all: a pipe, a remote shell.
     pub(super) address: Option<IpAddr>,
-    /// Its name; `UNKNOWN` where it has none, `UNDETERMINED` where it was not looked up.
+    /// Its name; `UNKNOWN` where it has none, [`UNDETERMINED`] where it was not looked up.
     pub(super) name: String,
 }
 
@@ -25,58 +25,90 @@ impl Visitor {
     }
 }
 
-/// Whether a host may use a module: it is in `allow`, or in none of both, or there is only `deny` and
-/// it is not there. `resolves` is whether names in the lists are looked up.
-pub(super) fn admits(
-    visitor: &Visitor,
-    allow: Option<&str>,
-    deny: Option<&str>,
-    resolves: bool,
-) -> bool {
-    let allowed = allow.map(|list| fits_any(list, visitor, resolves, false));
-    match (allowed, deny) {
-        (Some(true), _) => true,
-        // What cannot be looked up is denied rather than let in.
-        (_, Some(deny)) => !fits_any(deny, visitor, resolves, true),
-        (Some(false), None) => false,
-        (None, None) => true,
+/// The lists of a module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lists<'a> {
+    /// `hosts allow`.
+    pub(super) allow: Option<&'a str>,
+    /// `hosts deny`.
+    pub(super) deny: Option<&'a str>,
+    /// Names in them are looked up.
+    pub(super) resolves: bool,
+}
+
+impl Lists<'_> {
+    /// Whether a host may use the module: it is in `allow`, or in none of both, or there is only `deny`
+    /// and it is not there. A host whose name is not determined gets the one by which it was found.
+    /// `tell` gets lines for the log.
+    pub(super) fn admit(&self, visitor: &mut Visitor, tell: &mut dyn FnMut(&str)) -> bool {
+        let mut fits = |list: &str, unclear| {
+            list.split([',', ' ', '\t'])
+                .filter(|token| !token.is_empty())
+                .any(|token| match fits(token, visitor, self.resolves) {
+                    Fit::Unclear(why) => {
+                        why.iter().for_each(|why| tell(why));
+                        unclear
+                    }
+                    fit => fit == Fit::Yes,
+                })
+        };
+        let allowed = self.allow.map(|list| fits(list, false));
+        match (allowed, self.deny) {
+            (Some(true), _) => true,
+            // Who may be meant is denied rather than let in.
+            (_, Some(deny)) => !fits(deny, true),
+            (Some(false), None) => false,
+            (None, None) => true,
+        }
     }
 }
 
-/// `unresolved` is what a name stands for that cannot be looked up.
-fn fits_any(list: &str, visitor: &Visitor, resolves: bool, unresolved: bool) -> bool {
-    list.split([',', ' ', '\t'])
-        .filter(|token| !token.is_empty())
-        .any(|token| fits(token, visitor, resolves, unresolved))
+/// Whether a host is one that a word of a list means.
+#[derive(Debug, Eq, PartialEq)]
+enum Fit {
+    Yes,
+    No,
+    /// The word cannot be looked up, or says nothing: why, for the log.
+    Unclear(Option<String>),
 }
 
-fn fits(token: &str, visitor: &Visitor, resolves: bool, unresolved: bool) -> bool {
+impl From<bool> for Fit {
+    fn from(fits: bool) -> Self {
+        if fits { Self::Yes } else { Self::No }
+    }
+}
+
+fn fits(token: &str, visitor: &mut Visitor, resolves: bool) -> Fit {
     if token.starts_with('@') {
-        // There are no netgroups where this runs: to know nothing denies.
-        return unresolved;
+        // There are no netgroups where this runs.
+        return Fit::Unclear(None);
     }
     let name = visitor.name.to_ascii_lowercase();
     if wild(token.to_ascii_lowercase().as_bytes(), name.as_bytes()) {
-        return true;
+        return Fit::Yes;
     }
     let Some(address) = visitor.address else {
-        return false;
+        return Fit::No;
     };
-    if let Some(fits) = fits_address(token, address) {
-        return fits;
+    if let Some(fit) = fits_address(token, address) {
+        return fit;
     }
     let is_pattern = token.contains(['*', '?', '[']);
     if is_pattern || !resolves {
-        return false;
+        return Fit::No;
     }
-    match (token, 0).to_socket_addrs() {
-        Ok(mut found) => found.any(|found| plain(found.ip()) == plain(address)),
-        Err(_) => unresolved,
+    let Ok(mut found) = (token, 0).to_socket_addrs() else {
+        return Fit::Unclear(None);
+    };
+    let is_it = found.any(|found| plain(found.ip()) == plain(address));
+    if is_it && visitor.name == UNDETERMINED {
+        token.clone_into(&mut visitor.name);
     }
+    is_it.into()
 }
 
 /// Whether an address, alone or with a mask, takes `address`; `None` where the token is a name.
-fn fits_address(token: &str, address: IpAddr) -> Option<bool> {
+fn fits_address(token: &str, address: IpAddr) -> Option<Fit> {
     let (net, mask) = match token.split_once('/') {
         Some((net, mask)) => (net, Some(mask)),
         None => (token, None),
@@ -85,7 +117,7 @@ fn fits_address(token: &str, address: IpAddr) -> Option<bool> {
     let net: IpAddr = net.parse().ok()?;
     let (net, address) = (plain(net), plain(address));
     if net.is_ipv4() != address.is_ipv4() {
-        return Some(false);
+        return Some(Fit::No);
     }
     let (net, address, width) = match (net, address) {
         (IpAddr::V4(net), IpAddr::V4(address)) => {
@@ -94,13 +126,16 @@ fn fits_address(token: &str, address: IpAddr) -> Option<bool> {
         (net, address) => (bits(net), bits(address), 128),
     };
     let mask = match mask {
-        None => mask_of(width, width),
-        Some(mask) => parse_mask(mask, width)?,
+        None => Some(mask_of(width, width)),
+        Some(mask) => parse_mask(mask, width),
     };
-    Some(net & mask == address & mask)
+    Some(match mask {
+        Some(mask) => (net & mask == address & mask).into(),
+        None => Fit::Unclear(Some(format!("malformed mask in {token}"))),
+    })
 }
 
-/// A number of bits, or an address whose bits they are; a mask that is none takes nothing.
+/// A number of bits, or an address whose bits they are.
 fn parse_mask(mask: &str, width: u32) -> Option<u128> {
     if let Ok(ones) = mask.parse::<u32>() {
         return (ones <= width).then(|| mask_of(ones, width));
@@ -129,9 +164,25 @@ fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
+/// The name of a host that was not looked up.
+pub(super) const UNDETERMINED: &str = "UNDETERMINED";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of this host: whether it is let in, and what is told.
+    fn admits(allow: Option<&str>, deny: Option<&str>, resolves: bool) -> (bool, Vec<String>) {
+        let mut told = Vec::new();
+        let lists = Lists {
+            allow,
+            deny,
+            resolves,
+        };
+        let mut here = visitor("127.0.0.1", "localhost");
+        let admits = lists.admit(&mut here, &mut |line| told.push(line.to_owned()));
+        (admits, told)
+    }
 
     fn visitor(address: &str, name: &str) -> Visitor {
         Visitor {
@@ -150,7 +201,6 @@ mod tests {
             ("10.0.0.0/255.255.0.0", "10.0.9.9", "h", true),
             ("10.0.0.0/255.255.0.0", "10.1.9.9", "h", false),
             ("0.0.0.0/0", "1.2.3.4", "h", true),
-            ("10.0.0.0/33", "10.0.0.0", "h", false),
             ("10.0.0.0/8", "::ffff:10.1.1.1", "h", true),
             ("fe80::/10", "fe80::1", "h", true),
             ("fe80::1%link1", "fe80::1", "h", true),
@@ -161,19 +211,14 @@ mod tests {
             ("*", "10.0.0.1", "UNKNOWN", true),
             ("host", "10.0.0.1", "HOST", true),
         ] {
-            let visitor = visitor(address, name);
-            assert_eq!(
-                fits(token, &visitor, false, false),
-                expected,
-                "{token} {address}"
-            );
+            let fit = fits(token, &mut visitor(address, name), false);
+            assert_eq!(fit, Fit::from(expected), "{token} {address}");
         }
     }
 
     #[test]
     fn allow_comes_before_deny_and_the_rest_is_let_in_by_deny_alone() {
-        let here = visitor("127.0.0.1", "localhost");
-        let admits = |allow, deny| admits(&here, allow, deny, false);
+        let admits = |allow, deny| admits(allow, deny, false).0;
         assert!(admits(None, None));
         assert!(admits(Some("127.0.0.1"), Some("*")));
         assert!(!admits(Some("10.0.0.1"), None));
@@ -184,22 +229,31 @@ mod tests {
 
     #[test]
     fn what_cannot_be_looked_up_is_denied_and_not_let_in() {
-        let here = visitor("127.0.0.1", "localhost");
         let nobody = Some("name.invalid");
-        assert!(!admits(&here, nobody, None, true));
-        assert!(!admits(&here, None, nobody, true));
-        assert!(!admits(&here, None, Some("@group"), true));
-        assert!(admits(&here, Some("localhost"), None, true));
+        assert!(!admits(nobody, None, true).0);
+        assert!(!admits(None, nobody, true).0);
+        assert!(!admits(None, Some("@group"), true).0);
+        assert!(admits(Some("localhost"), None, true).0);
+    }
+
+    #[test]
+    fn mask_that_is_none_denies_and_lets_nobody_in_and_is_told() {
+        for mask in ["33", "x", "255.255.x", "::", "8/9"] {
+            let list = format!("127.0.0.0/{mask}");
+            let told = vec![format!("malformed mask in {list}")];
+            assert_eq!(admits(Some(&list), None, true), (false, told.clone()));
+            assert_eq!(admits(None, Some(&list), true), (false, told));
+        }
     }
 
     #[test]
     fn who_has_no_address_fits_by_name_alone() {
-        let pipe = Visitor {
+        let mut pipe = Visitor {
             address: None,
             name: "UNKNOWN".to_owned(),
         };
-        assert!(!admits(&pipe, Some("10.0.0.0/8"), None, true));
-        assert!(admits(&pipe, Some("UNKNOWN"), None, true));
+        assert_eq!(fits("10.0.0.0/8", &mut pipe, true), Fit::No);
+        assert_eq!(fits("UNKNOWN", &mut pipe, true), Fit::Yes);
         assert_eq!(pipe.shown(), "UNKNOWN (0.0.0.0)");
     }
 }
