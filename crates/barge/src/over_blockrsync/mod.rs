@@ -39,6 +39,3 @@ pub enum Event {
         total: u64,
     },
 }
-
-#[cfg(test)]
-mod tests;

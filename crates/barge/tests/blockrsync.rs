@@ -1,4 +1,9 @@
 //! Two of ours, over a connection in memory that may end anywhere.
+//!
+//! Nothing here starts a process: between fork and exec it would hold the lock of a target that this
+//! one has closed.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 use std::fs;
 use std::io::{self, IoSlice};
@@ -8,12 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use barge_testkit::mount::LoopDevice;
+use barge::Fault;
+use barge::over_blockrsync::{BlockSize, Event, Failure, Received, Sent, Source, Target};
+use barge::over_rsync::{Connection, Output, pipe};
 use tempfile::TempDir;
-
-use super::*;
-use crate::Fault;
-use crate::over_rsync::{Connection, Output, pipe};
 
 fn block() -> BlockSize {
     BlockSize::new(4096).unwrap()
@@ -218,37 +221,4 @@ fn source_that_is_not_there_is_told_before_anything_is_said() {
     let (sent, received) = converse((here, there), &none, &folder.path().join("b"));
     assert!(matches!(sent, Err(Failure::Disk { .. })));
     assert!(matches!(received, Err(Failure::Unused)));
-}
-
-#[test]
-fn devices_become_equal_and_what_is_behind_the_source_is_cleared() {
-    let folder = tempfile::tempdir().unwrap();
-    let (small, large) = (folder.path().join("small"), folder.path().join("large"));
-    let devices = LoopDevice::new(&small, 1 << 20)
-        .and_then(|small| Ok((small, LoopDevice::new(&large, 3 << 20)?)));
-    let (small, large) = match devices {
-        Ok(devices) => devices,
-        Err(error) => return println!("skipped, no loop devices: {error}"),
-    };
-    fs::write(small.path(), image(1 << 20)).unwrap();
-    fs::write(large.path(), vec![9; 3 << 20]).unwrap();
-    let (sent, received) = converse(pipe(), small.path(), large.path());
-    assert!(sent.unwrap().is_confirmed && received.is_ok());
-    let mut expected = image(1 << 20);
-    expected.resize(3 << 20, 0);
-    assert!(fs::read(large.path()).unwrap() == expected);
-
-    let (sent, received) = converse(pipe(), large.path(), small.path());
-    let failure = sent.unwrap_err();
-    assert!(failure.to_string().contains("smaller"), "{failure}");
-    assert!(matches!(received, Err(Failure::TooSmall { .. })));
-    assert!(fs::read(small.path()).unwrap() == image(1 << 20));
-
-    let (a, _) = (
-        folder.path().join("a"),
-        fs::write(folder.path().join("a"), [1; 5000]),
-    );
-    let read_only = LoopDevice::attach(&folder.path().join("large"), &["--read-only"]).unwrap();
-    let failure = converse(pipe(), &a, read_only.path()).0.unwrap_err();
-    assert!(failure.to_string().contains("Read-only"), "{failure}");
 }
