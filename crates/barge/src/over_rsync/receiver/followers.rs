@@ -114,15 +114,9 @@ impl Generator {
         let Some(list) = self.list_with(index) else {
             return Ok(false);
         };
-        let entry = list.get(index).expect("it was looked at before");
-        let at = At {
-            list: &list,
-            index,
-            entry,
-            is_parent: false,
-        };
+        let at = At::of(&list, index).expect("it was looked at before");
         self.settle(&at);
-        let found = match self.go_to(entry) {
+        let found = match self.go_to(at.entry) {
             true => self.look_up(&at),
             false => None,
         };
@@ -142,15 +136,9 @@ impl Generator {
         let Some(list) = self.list_with(index) else {
             return Ok(());
         };
-        let entry = list.get(index).expect("it was looked at before");
-        let at = At {
-            list: &list,
-            index,
-            entry,
-            is_parent: false,
-        };
+        let at = At::of(&list, index).expect("it was looked at before");
         self.settle(&at);
-        let found = match self.go_to(entry) {
+        let found = match self.go_to(at.entry) {
             true => self.look_up(&at),
             false => None,
         };

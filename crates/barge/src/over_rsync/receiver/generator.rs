@@ -110,6 +110,18 @@ pub(super) struct At<'a> {
     pub(super) is_parent: bool,
 }
 
+impl<'a> At<'a> {
+    /// The entry of a list that has an index; `None` when none has it.
+    pub(super) fn of(list: &'a Arc<List>, index: FileIndex) -> Option<Self> {
+        Some(Self {
+            list,
+            index,
+            entry: list.get(index)?,
+            is_parent: false,
+        })
+    }
+}
+
 /// What is asked for an entry.
 #[derive(Debug, Default)]
 pub(super) struct Ask {
@@ -461,13 +473,7 @@ impl Generator {
         let Some(list) = self.list_with(index) else {
             return Ok(());
         };
-        let entry = list.get(index).expect("it was asked for");
-        let at = At {
-            list: &list,
-            index,
-            entry,
-            is_parent: false,
-        };
+        let at = At::of(&list, index).expect("it was asked for");
         match self.group(&at) {
             Some(group) => self.lead(&at, group, updated.err()),
             None => Ok(()),
@@ -668,13 +674,7 @@ impl Generator {
         };
         open.pending = open.pending.saturating_sub(1);
         let list = Arc::clone(&open.list);
-        let entry = list.get(index).expect("it was asked for");
-        let at = At {
-            list: &list,
-            index,
-            entry,
-            is_parent: false,
-        };
+        let at = At::of(&list, index).expect("it was asked for");
         let step = match (verdict, self.group(&at)) {
             (Verdict::Done, Some(group)) if self.side.options.delay_updates => {
                 self.links.delay(group);
@@ -732,13 +732,7 @@ impl Generator {
             return Ok(());
         };
         let list = Arc::clone(&open.list);
-        let entry = list.get(index).expect("it was asked for before");
-        let at = At {
-            list: &list,
-            index,
-            entry,
-            is_parent: false,
-        };
+        let at = At::of(&list, index).expect("it was asked for before");
         self.once_more(&at)
     }
 

@@ -230,11 +230,7 @@ impl Receiving {
         if entry.path.is_root() {
             return set(On::Dir(&root.dir(&RelPath::root())?));
         }
-        let above = match entry.path.dir() {
-            Some(dir) => RelPath::new(dir.strip_prefix(b"/").unwrap_or(dir))?,
-            None => RelPath::root(),
-        };
-        let name = self.side.name_of(entry)?;
+        let (above, name) = self.side.place_of(entry)?;
         if entry.is_dir() {
             return set(On::Dir(&root.dir(&above.join(&name))?));
         }

@@ -3,7 +3,6 @@
 //! rsync says so when a file has its name. Here it is on the disk before, and so is the name: from then
 //! on no other copy may exist.
 
-use barge_fs::Error;
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::mux::Message;
 use barge_rsync::wire::ndx::FileIndex;
@@ -11,10 +10,11 @@ use barge_types::{Name, RelPath};
 
 use super::side::Side;
 use super::texts::{self, Who};
+use crate::over_rsync::Level;
 
 impl Side {
-    /// An entry is as it is to be: its source may go, where that is wanted. Those that wait for the end
-    /// of the run are told of by then.
+    /// An entry is as it is to be: its source may go, where that is wanted. With `--delay-updates` only
+    /// those that wait for the end are told of, then: sources of links and of further names stay.
     pub(super) fn may_go(&self, index: FileIndex, entry: &FileEntry) {
         let options = &self.options;
         let goes = options.remove_source_files && !options.dry_run && !options.delay_updates;
@@ -37,15 +37,6 @@ impl Side {
         let path = [&self.target().shown, &b"/"[..], dir.join(name).as_bytes()].concat();
         let path = self.in_place(&path);
         let line = texts::failed(Who::Receiver, &[b"fsync ", &path], &error);
-        self.run.say(crate::over_rsync::Level::FileError, line);
-    }
-
-    /// Where an entry goes: its directory below the destination, and its name there.
-    fn place_of(&self, entry: &FileEntry) -> Result<(RelPath, Name), Error> {
-        let above = match entry.path.dir() {
-            Some(dir) => RelPath::new(dir.strip_prefix(b"/").unwrap_or(dir))?,
-            None => RelPath::root(),
-        };
-        Ok((above, self.name_of(entry)?))
+        self.run.say(Level::FileError, line);
     }
 }

@@ -177,6 +177,15 @@ impl Side {
         }
     }
 
+    /// Where an entry goes: its directory below the destination, and its name there.
+    pub(super) fn place_of(&self, entry: &FileEntry) -> Result<(RelPath, Name), Error> {
+        let above = match entry.path.dir() {
+            Some(dir) => RelPath::new(dir.strip_prefix(b"/").unwrap_or(dir))?,
+            None => RelPath::root(),
+        };
+        Ok((above, self.name_of(entry)?))
+    }
+
     /// An entry's path in messages: in quotes, from the root of all or of the module.
     pub(super) fn full_name(&self, entry: &FileEntry) -> Vec<u8> {
         let target = self.target();
