@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use nix::unistd::daemon;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::conf::{Conf, Foreground, Global};
 use self::log::Log;
@@ -65,7 +65,7 @@ fn start(args: &[OsString]) -> Result<(), String> {
         // No thread runs yet: a child would not have it.
         daemon(true, false).map_err(|errno| format!("daemon: {errno}"))?;
     }
-    let ended = note_pid(&global).and_then(|()| run(tunnels, &log));
+    let ended = run(tunnels, &global, &log);
     if let Some(pid) = &global.pid {
         // Whoever reads it finds no such process.
         let _ = fs::remove_file(pid);
@@ -125,39 +125,55 @@ fn note_pid(global: &Global) -> Result<(), String> {
 }
 
 /// Carries connections until a signal ends the process.
-fn run(tunnels: Vec<(Tunnel, StdListener)>, log: &Log) -> Result<(), String> {
+fn run(tunnels: Vec<(Tunnel, StdListener)>, global: &Global, log: &Log) -> Result<(), String> {
     let fails = |error: io::Error| error.to_string();
     let runtime = crate::runtime().map_err(|error| format!("{error:#}"))?;
     let ended = runtime.block_on(async {
+        let signals = Signals::awaited().map_err(fails)?;
+        // Whoever finds the number may send a signal at once.
+        note_pid(global)?;
         for (tunnel, listener) in tunnels {
             let listener = TcpListener::from_std(listener).map_err(fails)?;
             tokio::spawn(Arc::new(tunnel).serve(listener, log.clone()));
         }
-        signals(log).await.map_err(fails)
+        signals.end(log).await;
+        Ok(())
     });
     runtime.shutdown_background();
     ended
 }
 
-/// Waits for the signal that ends the process; those that would change it are told of.
-async fn signals(log: &Log) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
-    let mut reopen = signal(SignalKind::user_defined1())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => log.notice("Received SIGTERM; terminating"),
-            _ = interrupt.recv() => log.notice("Received SIGINT; terminating"),
-            _ = reload.recv() => {
-                log.warning("SIGHUP: the configuration is not read again; start anew");
-                continue;
-            }
-            _ = reopen.recv() => {
-                log.warning("SIGUSR1: the log file is not opened again; start anew");
-                continue;
+/// The signals that stunnel knows. As long as this stands none of them ends the process by itself.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn awaited() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for the one that ends the process; those that would change it are told of.
+    async fn end(mut self, log: &Log) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return log.notice("Received SIGTERM; terminating"),
+                _ = self.interrupt.recv() => return log.notice("Received SIGINT; terminating"),
+                _ = self.reload.recv() => {
+                    log.warning("SIGHUP: the configuration is not read again; start anew");
+                }
+                _ = self.reopen.recv() => {
+                    log.warning("SIGUSR1: the log file is not opened again; start anew");
+                }
             }
         }
-        return Ok(());
     }
 }
