@@ -67,9 +67,13 @@ pub(crate) struct KeysArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
     /// A volume: its name to clients, and its directory; may be repeated
-    #[arg(long, required = true, value_name = "NAME=PATH",
+    #[arg(long, required_unless_present = "device", value_name = "NAME=PATH",
           value_parser = OsStringValueParser::new().try_map(Volume::parse))]
     pub(crate) volume: Vec<Volume>,
+    /// A block device or raw image: its name to clients, and its path; may be repeated
+    #[arg(long, value_name = "NAME=PATH",
+          value_parser = OsStringValueParser::new().try_map(Volume::parse))]
+    pub(crate) device: Vec<Volume>,
     /// The folder with tls.crt, tls.key and ca.crt, or with the folder server that has them
     #[arg(long, value_name = "DIR")]
     pub(crate) tls: PathBuf,
@@ -92,9 +96,12 @@ pub(crate) struct ServeArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct SendArgs {
-    /// The directory to send
+    /// The directory to send, or with --device the block device or raw image
     #[arg(value_name = "PATH")]
     pub(crate) source: PathBuf,
+    /// PATH is a block device or a raw image, and so is the volume
+    #[arg(long)]
+    pub(crate) device: bool,
     /// The server; port 443 unless said
     #[arg(long, value_name = "HOST[:PORT]", value_parser = Target::parse)]
     pub(crate) to: Target,
@@ -253,7 +260,7 @@ impl Order {
         match self {
             Self::Keys(_) => None,
             Self::Serve(args) => args.contradiction(),
-            Self::Send(args) => args.rules.contradiction(),
+            Self::Send(args) => args.contradiction(),
             Self::Copy(args) => args.rules.contradiction(),
         }
     }
@@ -261,16 +268,24 @@ impl Order {
 
 impl ServeArgs {
     fn contradiction(&self) -> Option<&'static str> {
-        let names: BTreeSet<&str> = self
-            .volume
-            .iter()
-            .map(|volume| volume.name.as_str())
-            .collect();
-        (names.len() < self.volume.len()).then_some("--volume gives two volumes the same name")
+        let all = self.volume.iter().chain(&self.device);
+        let names: BTreeSet<&str> = all.map(|volume| volume.name.as_str()).collect();
+        let text = "--volume and --device give two volumes the same name";
+        (names.len() < self.volume.len() + self.device.len()).then_some(text)
     }
 }
 
 impl SendArgs {
+    fn contradiction(&self) -> Option<&'static str> {
+        if self.device && self.rules.are_about_trees() {
+            Some("--device sends all that is in PATH: leave away what chooses among files")
+        } else if self.device && self.protocol == Language::Rsync {
+            Some("--device needs barge's own protocol: rsync's knows no devices that are written")
+        } else {
+            self.rules.contradiction()
+        }
+    }
+
     /// What the run is to do.
     ///
     /// # Errors
@@ -318,6 +333,28 @@ impl Rules {
             sparse: !self.no_sparse,
             ..Options::default()
         })
+    }
+
+    /// Whether anything is asked for that has a meaning for directories alone.
+    fn are_about_trees(&self) -> bool {
+        self.max_delete.is_some()
+            || !self.exclude.is_empty()
+            || [
+                self.delete,
+                self.checksum,
+                self.whole_file,
+                self.inplace,
+                self.dry_run,
+                self.itemize,
+                self.no_owner,
+                self.no_devices,
+                self.no_hard_links,
+                self.no_xattrs,
+                self.no_acls,
+                self.no_sparse,
+                self.selinux,
+            ]
+            .contains(&true)
     }
 
     fn contradiction(&self) -> Option<&'static str> {

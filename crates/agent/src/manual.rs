@@ -26,7 +26,8 @@ pub(crate) const SERVE: &str = "\
 Takes volumes: listens, verifies each client, and writes what it sends.
 
 Each volume is a directory with a name; a client says which one it wants. A volume takes one run at \
-a time. Logs «listening on ADDRESS» when it is ready.
+a time. Logs «listening on ADDRESS» when it is ready. A --device is a block device or a raw image \
+instead, which a client with --device makes equal to its own, in place; an image need not be there yet.
 
 A client that names no protocol in its TLS handshake is taken for an rsync: to it the volumes are a \
 daemon's modules, to push to and to pull from. It shows a certificate like any other, so rsync-ssl \
@@ -38,6 +39,7 @@ in flight is committed or removed, reports are written. A second signal ends at 
 pub(crate) const SERVE_AFTER: &str = "\
 Examples:
   barge serve --once --volume data=/mnt/target --tls /etc/barge/tls
+  barge serve --once --device disk=/dev/target --tls /etc/barge/tls
   barge serve --volume a=/a --volume b=/b --tls tls --admin 0.0.0.0:9090 --report /dev/termination-log
 
 Admin address (plain HTTP, for the kubelet and Prometheus; keep it inside the pod's network):
@@ -54,6 +56,12 @@ attributes of PATH. A file is taken for unchanged when size and time agree; of a
 the difference is sent. A file appears under its name when all of it has arrived and its digest \
 agrees. Mounted file systems below PATH are not entered, lost+found in the root is left alone.
 
+With --device PATH is a block device or a raw image. Both ends digest what they have, in parts of 1 GiB \
+over several connections, and blocks of 128 KiB that differ are sent and written in place; zeros are discarded, \
+or become holes. A target that is smaller is refused first, and what a larger device has behind the end is \
+cleared. A source that is written meanwhile is sent again, up to three times, and then reported (exit code 8): \
+of a device that shows only in what is sent, so it must not be in use.
+
 Exit code 0 means that all that was asked for is durable at the target.";
 
 pub(crate) const SEND_AFTER: &str = "\
@@ -61,6 +69,7 @@ Examples:
   barge send /mnt/source --to volume.apps.example.org --volume data --tls /etc/barge/tls
   barge send /mnt/source --to 10.0.0.7:8443 --server-name volume.apps.example.org \\
       --volume data --tls tls --delete --exclude /cache/ --bwlimit 200Mi
+  barge send /dev/source --device --to volume.apps.example.org --volume disk --tls /etc/barge/tls
   barge send . --to host --volume data --tls tls --delete --dry-run --itemize";
 
 pub(crate) const COPY: &str = "\

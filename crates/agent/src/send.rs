@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use barge::over_rsync::send_by_rsync;
-use barge::{DialError, Fault, Monitor, Options, Route, RunEnd, Stop, Stream};
+use barge::{DialError, Fault, Monitor, Options, Route, RunEnd, Stop, Stream, send_device};
 use barge_net::{Connector, DialErrorKind, Dialer, Identity, Offer, Refusal, Role, Spoken};
 use tracing::{debug, info, warn};
 
@@ -119,6 +119,7 @@ pub(crate) fn warn_unless_root(consequence: &str) {
 fn route(args: &SendArgs) -> Result<Way> {
     let identity = identity(&args.tls, Role::Client)?;
     let offer = match args.protocol {
+        _ if args.device => Offer::Barge,
         Language::Native => Offer::Barge,
         Language::Rsync => Offer::Unnamed,
         Language::Auto => Offer::Either,
@@ -141,6 +142,10 @@ impl Way {
     async fn send(self, args: &SendArgs, options: Options, run: &Run) -> RunEnd {
         let (source, volume) = (&*args.source, &*args.volume);
         let (monitor, stop) = (&run.monitor, &run.stop);
+        if args.device {
+            let (route, monitor) = (self.native(), Arc::clone(monitor));
+            return send_device(source, volume, options, route, monitor, stop.clone()).await;
+        }
         if args.protocol != Language::Rsync {
             let route = self.native();
             let (options, monitor) = (options.clone(), Arc::clone(monitor));

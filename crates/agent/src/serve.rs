@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::admin::{self, Ready};
-use crate::cli::ServeArgs;
+use crate::cli::{ServeArgs, Volume};
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::progress::Screen;
@@ -37,7 +37,8 @@ pub(crate) async fn serve(args: &ServeArgs, screen: &Screen) -> Result<Exit> {
     match Agent::bind(args).await {
         Ok(agent) => Ok(agent.serve(&words, &stop).await),
         Err(error) => {
-            let volumes: Vec<&str> = args.volume.iter().map(|volume| &*volume.name).collect();
+            let volumes = args.volume.iter().chain(&args.device);
+            let volumes: Vec<&str> = volumes.map(|volume| &*volume.name).collect();
             Ok(words.say(&Ending::unbegun(volumes.join(", "), &error)))
         }
     }
@@ -69,12 +70,16 @@ impl Agent {
     async fn bind(args: &ServeArgs) -> Result<Self> {
         let acceptor = Acceptor::new(&identity(&args.tls, Role::Server)?);
         let monitor = Arc::new(Monitor::default());
-        let volumes = args
-            .volume
-            .iter()
-            .map(|v| (v.name.clone(), v.path.clone()))
-            .collect();
-        let server = Server::new(volumes, Arc::clone(&monitor), args.stall_timeout.0)?;
+        let named = |volumes: &[Volume]| {
+            let named = volumes.iter().map(|v| (v.name.clone(), v.path.clone()));
+            named.collect()
+        };
+        let server = Server::with_devices(
+            named(&args.volume),
+            named(&args.device),
+            Arc::clone(&monitor),
+            args.stall_timeout.0,
+        )?;
         warn_unless_root("what only root may write or keep is reported path by path");
         let listener = listen(args.listen).await?;
         let ready = Ready::default();

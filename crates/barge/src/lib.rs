@@ -22,6 +22,7 @@
 mod backoff;
 mod bridge;
 mod copy;
+mod device;
 mod digest;
 mod error;
 mod filter;
@@ -40,6 +41,7 @@ mod server;
 mod stop;
 
 pub use copy::copy;
+pub use device::send_device;
 pub use error::{DialError, Error, Fault};
 pub use filter::{Filter, FilterError};
 pub use monitor::{Count, Counters, Monitor, PathEnd};

@@ -96,22 +96,22 @@ enum Session {
 }
 
 #[derive(Clone)]
-struct Client {
-    options: Options,
-    route: Route,
-    monitor: Arc<Monitor>,
-    stop: Stop,
+pub(crate) struct Client {
+    pub(crate) options: Options,
+    pub(crate) route: Route,
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) stop: Stop,
 }
 
 /// A connection on which both have said hello, and what was read past the answer.
-struct Greeted {
-    connection: Box<dyn Stream>,
-    input: BytesMut,
+pub(crate) struct Greeted {
+    pub(crate) connection: Box<dyn Stream>,
+    pub(crate) input: BytesMut,
     welcome: Welcome,
 }
 
 /// Why no connection could be made.
-enum NoConnection {
+pub(crate) enum NoConnection {
     Final(Error),
     Forgotten,
 }
@@ -215,7 +215,7 @@ impl Client {
     }
 
     /// Dials and says hello, again and again while nothing but the weather is to blame.
-    async fn connect(
+    pub(crate) async fn connect(
         &self,
         purpose: impl Fn() -> Purpose,
         tries: &mut Tries,
@@ -281,14 +281,14 @@ impl Client {
 }
 
 /// Attempts in a row that brought nothing.
-struct Tries {
+pub(crate) struct Tries {
     backoff: Backoff,
     failed: u32,
     allowed: u32,
 }
 
 impl Tries {
-    fn new(allowed: u32) -> Self {
+    pub(crate) fn new(allowed: u32) -> Self {
         Self {
             backoff: Backoff::new(FIRST_DELAY, MAX_DELAY),
             failed: 0,
@@ -296,8 +296,16 @@ impl Tries {
         }
     }
 
+    /// For who begins again: what is in the way may be his own former session.
+    pub(crate) fn again(allowed: u32) -> Self {
+        Self {
+            failed: 1,
+            ..Self::new(allowed)
+        }
+    }
+
     /// An attempt failed: waits before the next one, if there may be one.
-    async fn wait(&mut self, error: &str) -> Result<(), NoConnection> {
+    pub(crate) async fn wait(&mut self, error: &str) -> Result<(), NoConnection> {
         self.failed += 1;
         if self.failed > self.allowed {
             let text = format!("{error} (attempt {} of {0})", self.failed);
@@ -491,7 +499,7 @@ fn fits_an_order(options: &Options) -> bool {
 /// Bytes a varint length may take.
 const MAX_COUNT_LEN: usize = 10;
 
-fn interrupted() -> Error {
+pub(crate) fn interrupted() -> Error {
     Error::Interrupted("the client was told to stop".to_owned())
 }
 
@@ -507,7 +515,7 @@ pub(crate) const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A connection that was up for so long was good, even if nothing had to be said on it.
-const GOOD_WHILE: Duration = Duration::from_secs(10);
+pub(crate) const GOOD_WHILE: Duration = Duration::from_secs(10);
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use barge_delta::Seed;
 use barge_fs::{BeginError, Root};
 use barge_native::{
-    AbortCode, Answer, Hello, Order, Purpose, Received, Refusal, RefusalCode, VERSION, Welcome,
+    AbortCode, Answer, DeviceCall, Hello, Order, Purpose, Received, Refusal, RefusalCode, VERSION,
+    Welcome,
 };
 use barge_types::RelPath;
 use bytes::BytesMut;
@@ -17,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
 
 use crate::bridge::{self, ConnectionEnd, SessionStream, WINDOW};
+use crate::device::Device;
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::over_native::{HELLO_DEADLINE, Stream, last_words};
@@ -27,14 +29,14 @@ use crate::stop::Stop;
 
 /// How long a session whose connections are all lost waits for its client: longer than a client
 /// tries with its default number of retries.
-const GRACE: Duration = Duration::from_secs(600);
+pub(crate) const GRACE: Duration = Duration::from_secs(600);
 
 /// How long the client's goodbye may take when all is durable: longer than it waits between two
 /// attempts to connect.
-const GOODBYE_GRACE: Duration = Duration::from_secs(60);
+pub(crate) const GOODBYE_GRACE: Duration = Duration::from_secs(60);
 
 /// How often a session's connections are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// How often is asked whether the last client that speaks rsync has gone.
 const LOOK_AT_RSYNC: Duration = Duration::from_millis(20);
@@ -43,6 +45,7 @@ const LOOK_AT_RSYNC: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Server {
     volumes: HashMap<String, Volume>,
+    devices: HashMap<String, Arc<Device>>,
     sessions: Mutex<HashMap<u128, Arc<Session>>>,
     monitor: Arc<Monitor>,
     stall_timeout: Duration,
@@ -103,6 +106,21 @@ impl Server {
         monitor: Arc<Monitor>,
         stall_timeout: Duration,
     ) -> Result<Arc<Self>, Error> {
+        Self::with_devices(volumes, Vec::new(), monitor, stall_timeout)
+    }
+
+    /// A server of `volumes`, and of `devices`, each a name and the block device or raw image to write. An
+    /// image need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::new`], also when a device could not be written.
+    pub fn with_devices(
+        volumes: Vec<(String, PathBuf)>,
+        devices: Vec<(String, PathBuf)>,
+        monitor: Arc<Monitor>,
+        stall_timeout: Duration,
+    ) -> Result<Arc<Self>, Error> {
         let mut named = HashMap::new();
         for (name, path) in volumes {
             open_root(&path)?;
@@ -117,8 +135,18 @@ impl Server {
             }
         }
         let (ended, runs) = mpsc::unbounded_channel();
+        let mut named_devices = HashMap::new();
+        for (name, path) in devices {
+            let (monitor, ended) = (Arc::clone(&monitor), ended.clone());
+            let device = Device::new(name.clone(), path, monitor, ended)?;
+            let is_taken = named.contains_key(&name);
+            if is_taken || named_devices.insert(name.clone(), device).is_some() {
+                return Err(Error::Request(format!("{name:?} is given twice")));
+            }
+        }
         Ok(Arc::new(Self {
             volumes: named,
+            devices: named_devices,
             sessions: Mutex::default(),
             monitor,
             stall_timeout,
@@ -148,16 +176,25 @@ impl Server {
                 return;
             }
         };
-        if let Err(refusal) = self.admit(&mut connection, &mut input, hello).await {
-            if refusal.code == RefusalCode::UnknownSession {
-                tracing::debug!(reason = %refusal.text, "refused a client");
-            } else {
-                tracing::warn!(reason = %refusal.text, "refused a client");
-            }
-            let frame = Answer::Refused(refusal).encode();
-            let _ = connection.write_all(&frame.head).await;
-            let _ = connection.shutdown().await;
+        if let Purpose::Device(call) = hello.purpose {
+            return self.serve_device(connection, input, &call).await;
         }
+        if let Err(refusal) = self.admit(&mut connection, &mut input, hello).await {
+            refuse(connection, refusal).await;
+        }
+    }
+
+    async fn serve_device(&self, connection: impl Stream, input: BytesMut, call: &DeviceCall) {
+        let name = &call.volume;
+        let Some(device) = self.devices.get(name) else {
+            let text = match self.volumes.contains_key(name) {
+                true => format!("{name:?} is a directory: send one, without --device"),
+                false => format!("the server has no device {name:?}"),
+            };
+            let code = RefusalCode::UnknownVolume;
+            return refuse(connection, Refusal { code, text }).await;
+        };
+        device.serve(connection, input, call, &self.draining).await;
     }
 
     /// Serves one accepted connection whose client speaks rsync's protocol, until it ends: as a
@@ -204,6 +241,9 @@ impl Server {
         for session in sessions {
             session.wait_until_gone().await;
         }
+        for device in self.devices.values() {
+            device.interrupt().await;
+        }
         while self.rsync_connections.load(Ordering::Acquire) > 0 {
             tokio::time::sleep(LOOK_AT_RSYNC).await;
         }
@@ -235,6 +275,7 @@ impl Server {
                 let session = self.begin(&volume, streams, order, hello.window).await?;
                 session.drive(self, connection, input, 0, [0; 2]).await;
             }
+            Purpose::Device(_) => unreachable!("it has been served"),
             Purpose::Join {
                 session,
                 secret,
@@ -270,7 +311,10 @@ impl Server {
         window: u32,
     ) -> Result<Arc<Session>, Refusal> {
         let Some(volume) = self.volumes.get(name) else {
-            let text = format!("the server has no volume {name:?}");
+            let text = match self.devices.contains_key(name) {
+                true => format!("{name:?} is a device: send one, with --device"),
+                false => format!("the server has no volume {name:?}"),
+            };
             return Err(Refusal {
                 code: RefusalCode::UnknownVolume,
                 text,
@@ -521,7 +565,19 @@ impl Session {
     }
 }
 
-fn draining() -> Refusal {
+/// Tells a client why it may not come in.
+pub(crate) async fn refuse(mut connection: impl Stream, refusal: Refusal) {
+    if refusal.code == RefusalCode::UnknownSession {
+        tracing::debug!(reason = %refusal.text, "refused a client");
+    } else {
+        tracing::warn!(reason = %refusal.text, "refused a client");
+    }
+    let frame = Answer::Refused(refusal).encode();
+    let _ = connection.write_all(&frame.head).await;
+    let _ = connection.shutdown().await;
+}
+
+pub(crate) fn draining() -> Refusal {
     let text = "the server is shutting down".to_owned();
     Refusal {
         code: RefusalCode::Draining,
@@ -561,7 +617,7 @@ fn begin_run(root: &Root, path: &Path) -> Result<barge_fs::RunLock, Error> {
     })
 }
 
-fn random_u128() -> Result<u128, getrandom::Error> {
+pub(crate) fn random_u128() -> Result<u128, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(u128::from_le_bytes(bytes))

@@ -130,6 +130,22 @@ impl Digester {
     }
 }
 
+/// The digest of digests, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Whole(blake3::Hasher);
+
+impl Whole {
+    /// Adds the next one.
+    pub fn add(&mut self, digest: &BlockHash) {
+        self.0.update(digest);
+    }
+
+    /// That of all that were added.
+    pub fn digest(&self) -> BlockHash {
+        self.0.finalize().into()
+    }
+}
+
 /// Whether there is nothing but zeros.
 pub fn is_zero(content: &[u8]) -> bool {
     let mut pieces = content.chunks(ZEROS.len());

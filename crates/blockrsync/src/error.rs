@@ -31,6 +31,9 @@ pub enum WireError {
     /// The framing or its content is damaged.
     #[error("the stream is damaged: {0}")]
     Damaged(String),
+    /// A stock blockrsync, where only one of ours can be.
+    #[error("the peer does not greet as one of ours")]
+    Stranger,
     /// What arrived is not what was sent.
     #[error("what arrived is not what was sent")]
     Digest,

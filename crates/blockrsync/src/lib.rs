@@ -51,7 +51,7 @@ mod overheard;
 mod transcript;
 mod verdict;
 
-pub use block::{BlockHash, BlockSize, Digester, Grid, is_zero};
+pub use block::{BlockHash, BlockSize, Digester, Grid, Whole, is_zero};
 pub use changes::{Change, ChangesDecoder, ChangesEncoder, Farewell};
 pub use error::WireError;
 pub use greeting::{GREETING_LEN, Greeting};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use barge_types::Device;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate, open};
+use nix::fcntl::{FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, open, posix_fadvise};
 use nix::sys::stat::Mode;
 use nix::unistd::{Whence, ftruncate, lseek};
 use rustix::fs::{FlockOperation, flock};
@@ -51,7 +51,29 @@ impl Disk {
             Err(Errno::ENOENT) => return Self::create(path),
             opened => opened.map_err(Error::of(op))?,
         };
-        Self::of(op, opened)?.for_us_alone(op)
+        let disk = Self::of(op, opened)?.for_us_alone(op)?;
+        // What a write that failed has left in memory is not what is on the disk, and reads as if it were.
+        let _ = posix_fadvise(&disk.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        Ok(disk)
+    }
+
+    /// Whether [`Disk::open_to_write`] would open it, or could make an image there; nothing is made. That
+    /// somebody else has it is no error: he may be gone by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::open_to_write`], and `ENOENT` for an image when its folder is not there.
+    pub fn expect_to_write(path: &Path) -> Result<(), Error> {
+        let op = "openat O_RDWR";
+        let flags = OFlag::O_RDWR | CAREFUL;
+        match open(path, flags, Mode::empty()) {
+            Ok(opened) => match Self::of(op, opened)?.for_us_alone(op) {
+                Err(error) if !error.is_busy() => Err(error),
+                _ => Ok(()),
+            },
+            Err(Errno::ENOENT) => open_folder(path).map(drop),
+            Err(errno) => Err(Error::new(op, errno)),
+        }
     }
 
     fn create(path: &Path) -> Result<Self, Error> {
@@ -64,6 +86,9 @@ impl Disk {
         disk.file
             .set_permissions(Permissions::from_mode(IMAGE_MODE))
             .map_err(Error::of_io("fchmod"))?;
+        // The name is to be as durable as what will be under it.
+        let synced = open_folder(path)?.sync_all();
+        synced.map_err(Error::of_io("fsync"))?;
         disk.for_us_alone(op)
     }
 
@@ -166,16 +191,45 @@ impl Disk {
     ///
     /// `pwrite`.
     pub fn discard(&self, range: Range<u64>) -> Result<(), Error> {
+        if self.punch(&range) {
+            return Ok(());
+        }
+        // A device has holes between borders of its own blocks alone.
+        let inner = range.start.next_multiple_of(BORDER)..range.end - range.end % BORDER;
+        if inner.start < inner.end && inner != range && self.punch(&inner) {
+            self.zero_what_is_not(range.start..inner.start)?;
+            return self.zero_what_is_not(inner.end..range.end);
+        }
+        // It has none; whatever else is wrong, writing tells.
+        self.zero_what_is_not(range)
+    }
+
+    fn punch(&self, range: &Range<u64>) -> bool {
         let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let start = i64::try_from(range.start);
         let len = i64::try_from(range.end.saturating_sub(range.start));
-        if let (Ok(start), Ok(len @ 1..)) = (start, len)
-            && fallocate(&self.file, how, start, len).is_ok()
-        {
-            return Ok(());
+        match (start, len) {
+            (Ok(start), Ok(len @ 1..)) => fallocate(&self.file, how, start, len).is_ok(),
+            _ => false,
         }
-        // It has no holes, or none between these borders; whatever else is wrong, writing tells.
-        self.write_zeros(range)
+    }
+
+    /// Where there are zeros already nothing is written: a thin device would take room for it.
+    fn zero_what_is_not(&self, range: Range<u64>) -> Result<(), Error> {
+        let mut buffer = vec![0; ZEROS.len()];
+        let mut at = range.start;
+        while at < range.end {
+            let end = range.end.min(at + ZEROS.len() as u64);
+            let there = &mut buffer[..(end - at) as usize];
+            // What cannot be read may still be written.
+            let is_zero =
+                self.read_at(there, at) == Ok(there.len()) && there == &ZEROS[..there.len()];
+            if !is_zero {
+                self.write_zeros(at..end)?;
+            }
+            at = end;
+        }
+        Ok(())
     }
 
     /// Writes zeros.
@@ -213,6 +267,15 @@ impl Disk {
     }
 }
 
+fn open_folder(path: &Path) -> Result<File, Error> {
+    let parent = path.parent();
+    let folder = parent.filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = open(folder, flags, Mode::empty()).map_err(Error::of("openat"))?;
+    Ok(opened.into())
+}
+
 /// Whether a device takes no writing, which opening it does not tell: read(2) of its attribute does.
 /// False where that cannot be told.
 fn is_read_only(device: Device) -> bool {
@@ -227,6 +290,9 @@ const CAREFUL: OFlag = OFlag::O_NOFOLLOW
     .union(OFlag::O_CLOEXEC);
 
 const IMAGE_MODE: u32 = 0o660;
+
+/// A multiple of how long a device's own blocks are.
+const BORDER: u64 = 4096;
 
 static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
 
@@ -265,6 +331,21 @@ mod tests {
             assert_eq!(second, Error::new("openat O_RDWR", Errno::EBUSY));
             drop(first);
             assert!(Disk::open_to_write(&path).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_will_not_be_written_is_known_before_and_nothing_is_made() {
+        for (folder, _) in roots() {
+            let path = |name: &str| folder.path().join(name);
+            let expect = |name: &str| Disk::expect_to_write(&path(name)).map_err(|e| e.errno);
+            assert_eq!(expect("disk.img"), Ok(()));
+            assert!(!path("disk.img").exists());
+            assert_eq!(expect("no/disk.img"), Err(Errno::ENOENT as i32));
+            fs::create_dir(path("directory")).unwrap();
+            assert_eq!(expect("directory"), Err(Errno::EISDIR as i32));
+            let _writer = Disk::open_to_write(&path("disk.img")).unwrap();
+            assert_eq!(expect("disk.img"), Ok(()));
         }
     }
 

@@ -89,6 +89,11 @@ impl Error {
         self.is(Errno::EMLINK)
     }
 
+    /// Whether somebody else has it for himself.
+    pub fn is_busy(&self) -> bool {
+        self.is(Errno::EBUSY)
+    }
+
     /// Whether another file system is mounted there.
     pub fn is_mount_point(&self) -> bool {
         self.is(Errno::EXDEV)

@@ -59,6 +59,41 @@ pub enum Purpose {
         /// What the client has received on it so far.
         received: Received,
     },
+    /// Part of a block device or raw image, or the end of one: a session without streams.
+    Device(DeviceCall),
+}
+
+/// What a connection for a block device or raw image is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeviceCall {
+    /// The device to write, 1 to 253 bytes of UTF-8.
+    pub volume: String,
+    /// Chosen by the client, at random: all connections of a run have the same, and no others.
+    pub session: u128,
+    /// How long the source is, in bytes.
+    pub size: u64,
+    /// What of it.
+    pub step: DeviceStep,
+}
+
+/// How long the parts of a device are: all but the last, which ends where the device does.
+pub const DEVICE_PART: u64 = 1 << 30;
+
+/// What a connection does for a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DeviceStep {
+    /// Makes a part of it equal.
+    Part {
+        /// Where it begins: a multiple of [`DEVICE_PART`].
+        start: u64,
+        /// Behind its last byte.
+        end: u64,
+    },
+    /// All parts have been: ends the run.
+    End {
+        /// That of the digests of all parts.
+        digest: [u8; 32],
+    },
 }
 
 /// What the client asks the target to do besides storing what is sent.
@@ -180,6 +215,10 @@ impl Hello {
                 out.put_u8(*stream);
                 put_received(&mut out, *received);
             }
+            Purpose::Device(call) => {
+                out.put_u8(2);
+                call.encode(&mut out);
+            }
         }
         Frame::new(Tag::Hello, &out)
     }
@@ -244,8 +283,72 @@ impl Purpose {
                 stream: fields.u8("a stream")?,
                 received: received(fields)?,
             }),
+            2 => Ok(Self::Device(DeviceCall::decode(fields)?)),
             value => Err(ProtocolError::Unknown {
                 what: "a purpose",
+                value: value.into(),
+            }),
+        }
+    }
+}
+
+impl DeviceCall {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_counted(self.volume.as_bytes());
+        out.put_u128_le(self.session);
+        out.put_u64_le(self.size);
+        self.step.encode(out);
+    }
+
+    fn decode(fields: &mut Reader) -> Result<Self, ProtocolError> {
+        let volume = text(fields, "a device's name", MAX_VOLUME)?;
+        let session = fields.u128("a session")?;
+        let size = within("a device's size", fields.u64("a size")?, i64::MAX as u64)?;
+        Ok(Self {
+            volume,
+            session,
+            size,
+            step: DeviceStep::decode(fields, size)?,
+        })
+    }
+}
+
+impl DeviceStep {
+    fn encode(self, out: &mut BytesMut) {
+        match self {
+            Self::Part { start, end } => {
+                out.put_u8(0);
+                out.put_u64_le(start);
+                out.put_u64_le(end);
+            }
+            Self::End { digest } => {
+                out.put_u8(1);
+                out.put_slice(&digest);
+            }
+        }
+    }
+
+    fn decode(fields: &mut Reader, size: u64) -> Result<Self, ProtocolError> {
+        match fields.u8("a step")? {
+            0 => {
+                let start = fields.u64("the beginning of a part")?;
+                let end = fields.u64("the end of a part")?;
+                let is_one = start < size
+                    && start.is_multiple_of(DEVICE_PART)
+                    && end - start.min(end) == DEVICE_PART.min(size - start);
+                match is_one {
+                    true => Ok(Self::Part { start, end }),
+                    false => Err(ProtocolError::Invalid("a part of a device")),
+                }
+            }
+            1 => {
+                let bytes = fields.bytes("a digest", 32)?;
+                let mut digest = [0; 32];
+                digest.copy_from_slice(&bytes);
+                Ok(Self::End { digest })
+            }
+            value => Err(ProtocolError::Unknown {
+                what: "a step",
                 value: value.into(),
             }),
         }
@@ -480,7 +583,56 @@ mod tests {
                 stream: 3,
                 received,
             }),
+            hello(device(
+                3 * DEVICE_PART + 5,
+                3 * DEVICE_PART,
+                3 * DEVICE_PART + 5,
+            )),
+            hello(Purpose::Device(DeviceCall {
+                volume: "disk".into(),
+                session: 9,
+                size: 0,
+                step: DeviceStep::End { digest: [7; 32] },
+            })),
         ]
+    }
+
+    fn device(size: u64, start: u64, end: u64) -> Purpose {
+        Purpose::Device(DeviceCall {
+            volume: "disk".into(),
+            session: 9,
+            size,
+            step: DeviceStep::Part { start, end },
+        })
+    }
+
+    #[test]
+    fn parts_that_a_device_cannot_have_are_refused() {
+        let part = DEVICE_PART;
+        for (size, start, end, fits) in [
+            (part + 1, 0, part, true),
+            (part + 1, part, part + 1, true),
+            (part, 0, part, true),
+            (part, part, part, false),
+            (part, 0, part - 1, false),
+            (part + 1, 0, part + 1, false),
+            (part + 1, 1, part + 1, false),
+            (part + 1, part, part, false),
+            (part + 1, part, 0, false),
+            (0, 0, 0, false),
+            (5, u64::MAX - part + 1, u64::MAX, false),
+            (1 << 63, 0, part, false),
+        ] {
+            let hello = Hello {
+                min_version: 1,
+                max_version: 1,
+                window: 8 << 20,
+                purpose: device(size, start, end),
+            };
+            let payload = hello.encode().head.slice(4..);
+            let decoded = Hello::decode(Tag::Hello, payload);
+            assert_eq!(decoded.is_ok(), fits, "{size} {start} {end}");
+        }
     }
 
     fn answers() -> Vec<Answer> {

@@ -3,11 +3,30 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use barge_blockrsync::Greeting;
+use barge_blockrsync::{Greeting, WireError};
 use bytes::BytesMut;
 
 use super::Failure;
 use crate::over_rsync::{Connection, Input, Output};
+
+/// Who may be at the other end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Peer {
+    /// A stock blockrsync too, which is silent for as long as it reads.
+    Any,
+    /// One of ours.
+    Ours,
+}
+
+impl Peer {
+    /// How long it may be silent before it has been told anything.
+    pub(super) fn patience(self) -> Option<Duration> {
+        match self {
+            Self::Any => None,
+            Self::Ours => Some(SILENCE),
+        }
+    }
+}
 
 /// How long a peer of ours may be silent, or not take what it is sent, when it is its turn. What it
 /// may do meanwhile is write 1 GiB to its disk.
@@ -16,15 +35,21 @@ pub(super) const SILENCE: Duration = Duration::from_secs(600);
 /// Says who we are and hears who the peer is; what came behind that is in the buffer.
 ///
 /// A stock peer greets when it has read all it has: that can take hours.
-pub(super) fn greet(line: &mut Connection, len: u64) -> Result<(Greeting, BytesMut), Failure> {
+pub(super) fn greet(
+    line: &mut Connection,
+    len: u64,
+    peer: Peer,
+) -> Result<(Greeting, BytesMut), Failure> {
     let mut came = BytesMut::new();
     let said = send(&mut *line.output, &Greeting::ours(len), Some(SILENCE));
     said.map_err(|_| Failure::Unused)?;
     loop {
-        if let Some(greeting) = Greeting::decode(&mut came) {
-            return Ok((greeting, came));
+        match Greeting::decode(&mut came) {
+            Some(Greeting::Stock) if peer == Peer::Ours => return Err(WireError::Stranger.into()),
+            Some(greeting) => return Ok((greeting, came)),
+            None => {}
         }
-        match receive(&mut *line.input, &mut came, None) {
+        match receive(&mut *line.input, &mut came, peer.patience()) {
             Ok(1..) => {}
             _ if came.is_empty() => return Err(Failure::Unused),
             Ok(0) => return Err(Failure::Lost(io::ErrorKind::UnexpectedEof.into())),

@@ -7,12 +7,17 @@ mod blocks;
 mod failure;
 mod in_order;
 mod line;
+mod part;
 mod source;
 mod target;
 
 pub use barge_blockrsync::{BlockSize, Overheard};
 pub use failure::Failure;
+pub(crate) use line::Peer;
+pub(crate) use part::Part;
+pub(crate) use source::Outgoing;
 pub use source::{Sent, Source};
+pub(crate) use target::{Incoming, decline};
 pub use target::{Received, Target};
 
 /// What goes on. Numbers are bytes.
@@ -35,7 +40,21 @@ pub enum Event {
     Sending {
         /// So much of the target is as the source is,
         done: u64,
-        /// of so much that was not.
+        /// of so much that was not;
         total: u64,
+        /// what is done was no zeros in so much of it.
+        data: u64,
+    },
+    /// A block of the target is about to be another.
+    Writing {
+        /// How long it is.
+        bytes: u64,
+        /// It is to be zeros.
+        is_hole: bool,
+    },
+    /// All of the target is on its disk, where digests are kept; the source is about to be told.
+    OnDisk {
+        /// The digest of the digests of all blocks.
+        digest: [u8; 32],
     },
 }

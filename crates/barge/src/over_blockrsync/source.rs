@@ -1,22 +1,22 @@
 //! The side that has the data.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use barge_blockrsync::{
-    BlockHash, BlockSize, ChangesEncoder, FAREWELL, Greeting, Grid, ListDecoder, ListItem,
-    Transcript, Verdict, WireError,
+    BlockHash, BlockSize, ChangesEncoder, Digester, FAREWELL, Greeting, Grid, ListDecoder,
+    ListItem, Transcript, Verdict, Whole, WireError,
 };
 use barge_fs::{Disk, Stat};
 use barge_types::Timestamp;
 use bytes::BytesMut;
 
 use super::in_order::in_order;
-use super::line::{SILENCE, greet, receive, send};
-use super::{Event, Failure, blocks};
+use super::line::{Peer, SILENCE, greet, receive, send};
+use super::{Event, Failure, Part, blocks};
 use crate::over_rsync::{Connection, Input, Output};
 
 /// A block device or raw image that is to be sent.
@@ -35,6 +35,8 @@ pub struct Sent {
     pub bytes: u64,
     /// The target has said that all is on its disk. A stock one does not say so.
     pub is_confirmed: bool,
+    /// That of the digests of all blocks.
+    pub digest: [u8; 32],
 }
 
 impl Source {
@@ -56,59 +58,46 @@ impl Source {
     /// [`Failure`]; with a new connection one can go on where this one ended, as its fault says.
     pub fn send(&self, mut line: Connection, tell: &dyn Fn(Event)) -> Result<Sent, Failure> {
         let disk = Disk::open(&self.path).map_err(|error| self.failed(error))?;
-        let before = self.look(&disk)?;
+        let before = self.look(&disk).map_err(|error| self.failed(error))?;
         let len = disk.len().map_err(|error| self.failed(error))?;
         let grid = Grid::new(len, self.block).ok_or(WireError::Number {
             what: "a source's size",
             value: i64::MAX,
         })?;
-        let (peer, mut rest) = greet(&mut line, len)?;
-        let is_ours = matches!(peer, Greeting::Barge { .. });
-        tell(Event::Peer { is_ours });
-        if is_ours {
-            expect_ready(&mut *line.input, &mut rest)?;
-        }
-        let patience = is_ours.then_some(SILENCE);
-        let run = Run {
-            source: self,
-            disk,
-            grid,
+        Outgoing {
+            part: Part::whole(&disk, grid),
+            path: &self.path,
             before,
+            peer: Peer::Any,
+            is_checked: false,
             tell,
-        };
-        let list = List {
-            decoder: ListDecoder::new(self.block, rest),
-            input: &mut *line.input,
-            patience,
-            next: None,
-        };
-        let (wanted, transcript, rest) = run.compare(list)?;
-        match is_ours {
-            true => run.finish_with_ours(line, &wanted, transcript, rest),
-            false => run.finish_with_stock(line, &wanted, transcript),
         }
+        .send(&mut line)
     }
 
     fn failed(&self, error: barge_fs::Error) -> Failure {
-        match error == barge_fs::Error::cut_short() {
-            true => Failure::Changed,
-            false => Failure::Disk {
-                path: self.path.clone(),
-                error,
-            },
-        }
+        failed(&self.path, error)
     }
 
     /// A look at it that a later change must show on: the kernel's clock for files ticks every 1 to
     /// 10 ms.
-    fn look(&self, disk: &Disk) -> Result<Stat, Failure> {
-        let look = || disk.stat().map_err(|error| self.failed(error));
-        let first = look()?;
+    pub(crate) fn look(&self, disk: &Disk) -> Result<Stat, barge_fs::Error> {
+        let first = disk.stat()?;
         if disk.is_device() || !is_recent(first.mtime, SystemTime::now()) {
             return Ok(first);
         }
         thread::sleep(CLOCK_TICKS);
-        look()
+        disk.stat()
+    }
+}
+
+fn failed(path: &Path, error: barge_fs::Error) -> Failure {
+    match error == barge_fs::Error::cut_short() {
+        true => Failure::Changed,
+        false => Failure::Disk {
+            path: path.into(),
+            error,
+        },
     }
 }
 
@@ -140,26 +129,67 @@ fn expect_ready(input: &mut dyn Input, rest: &mut BytesMut) -> Result<(), Failur
 }
 
 /// One conversation.
-struct Run<'a> {
-    source: &'a Source,
-    disk: Disk,
-    grid: Grid,
-    before: Stat,
-    tell: &'a dyn Fn(Event),
+pub(crate) struct Outgoing<'a> {
+    pub(crate) part: Part<'a>,
+    /// What it is part of.
+    pub(crate) path: &'a Path,
+    /// A look at that before anything was read.
+    pub(crate) before: Stat,
+    /// Who may be the target.
+    pub(crate) peer: Peer,
+    /// What is sent is held against what was compared: a device that was written meanwhile shows. Costs
+    /// the digests of all that differs, in memory.
+    pub(crate) is_checked: bool,
+    pub(crate) tell: &'a dyn Fn(Event),
 }
 
-impl Run<'_> {
+impl Outgoing<'_> {
+    /// Makes the target at the other end of `line` equal.
+    pub(crate) fn send(&self, line: &mut Connection) -> Result<Sent, Failure> {
+        let (peer, mut rest) = greet(line, self.part.grid().len(), self.peer)?;
+        let is_ours = matches!(peer, Greeting::Barge { .. });
+        (self.tell)(Event::Peer { is_ours });
+        if is_ours {
+            expect_ready(&mut *line.input, &mut rest)?;
+        }
+        let list = List {
+            decoder: ListDecoder::new(self.part.grid().block(), rest),
+            input: &mut *line.input,
+            patience: is_ours.then_some(SILENCE),
+            next: None,
+        };
+        let (wanted, transcript, rest) = self.compare(list)?;
+        match is_ours {
+            true => self.finish_with_ours(line, &wanted, transcript, rest)?,
+            false => self.finish_with_stock(line, &wanted, transcript)?,
+        }
+        Ok(Sent {
+            bytes: wanted.bytes,
+            is_confirmed: is_ours,
+            digest: wanted.whole.digest(),
+        })
+    }
+
+    fn failed(&self, error: barge_fs::Error) -> Failure {
+        failed(self.path, error)
+    }
+
     /// Which blocks the target has not.
     fn compare(&self, mut list: List<'_>) -> Result<(Wanted, Transcript, BytesMut), Failure> {
         let mut wanted = Wanted::default();
         let mut index = 0;
-        let total = self.grid.len();
-        let fails = |error| self.source.failed(error);
-        blocks::digests(&self.disk, self.grid, fails, |digests, done| {
+        let grid = self.part.grid();
+        let total = grid.len();
+        let fails = |error| self.failed(error);
+        blocks::digests(self.part, fails, |digests, done| {
             for digest in digests {
+                wanted.whole.add(digest);
                 if list.hash_of(index)? != Some(*digest) {
-                    let range = self.grid.range(index);
+                    let range = grid.range(index);
                     wanted.add(index, range.end - range.start);
+                    if self.is_checked {
+                        wanted.digests.push(*digest);
+                    }
                 }
                 index += 1;
             }
@@ -178,23 +208,41 @@ impl Run<'_> {
         output: &mut dyn Output,
         go_on: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        let (mut done, total) = (0, wanted.bytes);
-        let (disk, grid) = (&self.disk, self.grid);
+        let (mut done, mut data, total) = (0, 0, wanted.bytes);
+        let part = self.part;
+        let (grid, digester) = (part.grid(), Digester::new(part.grid().block()));
         in_order(
-            wanted.iter(),
-            |index, _| (index, blocks::content(disk, grid.range(index))),
-            |(index, content)| {
+            wanted.iter().zip(0..),
+            |(index, place), _| {
+                let content = blocks::content(part, &grid.range(index));
+                let compared = wanted.digests.get(place);
+                let is_same = match (compared, &content) {
+                    (Some(compared), Ok(content)) => {
+                        *compared == digester.digest(content.as_deref().unwrap_or_default())
+                    }
+                    _ => true,
+                };
+                (index, content, is_same)
+            },
+            |(index, content, is_same)| {
                 if !go_on() {
                     return Err(Failure::Lost(io::ErrorKind::ConnectionAborted.into()));
                 }
-                match content.map_err(|error| self.source.failed(error))? {
-                    Some(content) => changes.data(index, &content),
+                let content = content.map_err(|error| self.failed(error))?;
+                if !is_same {
+                    return Err(Failure::Changed);
+                }
+                let range = grid.range(index);
+                done += range.end - range.start;
+                match content {
+                    Some(content) => {
+                        data += range.end - range.start;
+                        changes.data(index, &content);
+                    }
                     None => changes.hole(index),
                 }
                 send(output, &changes.take(), Some(SILENCE))?;
-                let range = grid.range(index);
-                done += range.end - range.start;
-                (self.tell)(Event::Sending { done, total });
+                (self.tell)(Event::Sending { done, total, data });
                 Ok(())
             },
         )?;
@@ -202,13 +250,11 @@ impl Run<'_> {
     }
 
     fn expect_unchanged(&self) -> Result<(), Failure> {
-        if self.disk.is_device() {
+        let disk = self.part.disk();
+        if disk.is_device() {
             return Ok(());
         }
-        let now = self
-            .disk
-            .stat()
-            .map_err(|error| self.source.failed(error))?;
+        let now = disk.stat().map_err(|error| self.failed(error))?;
         let look = |stat: &Stat| (stat.size, stat.mtime);
         match look(&now) == look(&self.before) {
             true => Ok(()),
@@ -218,25 +264,22 @@ impl Run<'_> {
 
     fn finish_with_ours(
         &self,
-        line: Connection,
+        line: &mut Connection,
         wanted: &Wanted,
         transcript: Transcript,
         rest: BytesMut,
-    ) -> Result<Sent, Failure> {
-        let Connection {
-            mut input,
-            mut output,
-        } = line;
-        let mut changes = ChangesEncoder::new(self.grid, transcript);
+    ) -> Result<(), Failure> {
+        let Connection { input, output } = line;
+        let mut changes = ChangesEncoder::new(self.part.grid(), transcript);
         let verdict = Awaited::default();
         let (said, heard) = thread::scope(|scope| {
-            let hearing = scope.spawn(|| verdict.hear(&mut *input, rest));
+            let hearing = scope.spawn(|| verdict.hear(&mut **input, rest));
             let go_on = || !verdict.is_there.load(Ordering::Acquire);
             let said = self
-                .say(wanted, &mut changes, &mut *output, go_on)
+                .say(wanted, &mut changes, &mut **output, go_on)
                 .and_then(|()| {
                     let digest = changes.end();
-                    send(&mut *output, &changes.flush(), Some(SILENCE))?;
+                    send(&mut **output, &changes.flush(), Some(SILENCE))?;
                     Ok(digest)
                 });
             match said {
@@ -254,30 +297,24 @@ impl Run<'_> {
             (Ok(_), Ok(_)) => return Err(WireError::Digest.into()),
         }
         // The target has all: whether it knows that we know does not matter to us.
-        let _ = send(&mut *output, &[FAREWELL], Some(SILENCE)).is_ok() && output.close().is_ok();
-        Ok(Sent {
-            bytes: wanted.bytes,
-            is_confirmed: true,
-        })
+        let _ = send(&mut **output, &[FAREWELL], Some(SILENCE)).is_ok() && output.close().is_ok();
+        Ok(())
     }
 
     /// A stock target says nothing more: that it ends the connection in order is all there is to hear.
     fn finish_with_stock(
         &self,
-        mut line: Connection,
+        line: &mut Connection,
         wanted: &Wanted,
         transcript: Transcript,
-    ) -> Result<Sent, Failure> {
-        let mut changes = ChangesEncoder::new(self.grid, transcript);
+    ) -> Result<(), Failure> {
+        let mut changes = ChangesEncoder::new(self.part.grid(), transcript);
         self.say(wanted, &mut changes, &mut *line.output, || true)?;
         send(&mut *line.output, &changes.flush(), Some(SILENCE))?;
         line.output.close().map_err(Failure::Lost)?;
         let mut more = BytesMut::new();
         match receive(&mut *line.input, &mut more, Some(SILENCE))? {
-            0 => Ok(Sent {
-                bytes: wanted.bytes,
-                is_confirmed: false,
-            }),
+            0 => Ok(()),
             _ => Err(WireError::Trailing("the target's list").into()),
         }
     }
@@ -390,6 +427,10 @@ struct Wanted {
     bits: Vec<u64>,
     /// All of them together.
     bytes: u64,
+    /// Theirs, in order, where what is sent is held against them.
+    digests: Vec<BlockHash>,
+    /// Of the digests of all blocks, wanted or not.
+    whole: Whole,
 }
 
 impl Wanted {

@@ -1,17 +1,18 @@
 //! The side that is to become equal.
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use barge_blockrsync::{
-    BlockSize, Change, ChangesDecoder, Farewell, Greeting, Grid, ListEncoder, Transcript, Verdict,
-    WireError,
+    BlockHash, BlockSize, Change, ChangesDecoder, Digester, Farewell, Greeting, Grid, ListEncoder,
+    Transcript, Verdict, Whole, WireError,
 };
 use barge_fs::Disk;
 use bytes::BytesMut;
 
-use super::line::{SILENCE, greet, receive, send};
-use super::{Event, Failure, blocks};
+use super::line::{Peer, SILENCE, greet, receive, send};
+use super::{Event, Failure, Part, blocks};
 use crate::Fault;
 use crate::over_rsync::{Connection, Input, Output};
 
@@ -33,8 +34,6 @@ pub struct Received {
     pub bytes: u64,
     /// The source has said that it knows. A stock one says nothing, not even whether that was all.
     pub is_known: bool,
-    /// The source is one of ours.
-    pub is_ours: bool,
 }
 
 impl Target {
@@ -44,29 +43,17 @@ impl Target {
     ///
     /// [`Failure`]. What was written until then stays.
     pub fn receive(&self, mut line: Connection, tell: &dyn Fn(Event)) -> Result<Received, Failure> {
-        let opened = self.open();
-        let len = opened.as_ref().map_or(0, |(_, grid)| grid.len());
-        let (peer, rest) = greet(&mut line, len)?;
-        let is_ours = matches!(peer, Greeting::Barge { .. });
-        tell(Event::Peer { is_ours });
-        let (mut line, received) = match opened.and_then(|open| self.expect_fit(open, peer)) {
-            Ok((disk, grid)) => Run {
-                target: self,
-                line,
-                disk,
-                grid,
-                is_ours,
-                bytes: 0,
-                unsynced: 0,
+        match self.open() {
+            Ok((disk, grid)) => Incoming {
+                part: Part::whole(&disk, grid),
+                path: &self.path,
+                peer: Peer::Any,
+                preallocate: self.preallocate,
+                keeps_digests: false,
             }
-            .run(rest, tell),
-            Err(failure) => (line, Err(failure)),
-        };
-        received.inspect_err(|failure| {
-            if is_ours && failure.fault() != Fault::Weather {
-                refuse(&mut line, failure);
-            }
-        })
+            .receive(&mut line, tell),
+            Err(failure) => Err(decline(&mut line, failure, Peer::Any)),
+        }
     }
 
     fn open(&self) -> Result<(Disk, Grid), Failure> {
@@ -79,32 +66,26 @@ impl Target {
         Ok((disk, grid))
     }
 
-    /// A stock source says its size later.
-    fn expect_fit(
-        &self,
-        (disk, grid): (Disk, Grid),
-        peer: Greeting,
-    ) -> Result<(Disk, Grid), Failure> {
-        if let Greeting::Barge { len } = peer {
-            expect_room(&disk, grid, len)?;
-        }
-        Ok((disk, grid))
-    }
-
     fn failed(&self, error: barge_fs::Error) -> Failure {
-        Failure::Disk {
-            path: self.path.clone(),
-            error,
-        }
+        failed(&self.path, error)
     }
 }
 
-fn expect_room(disk: &Disk, grid: Grid, source_len: u64) -> Result<(), Failure> {
-    let target = grid.len();
-    match disk.is_device() && source_len > target {
-        true => Err(Failure::TooSmall { source_len, target }),
-        false => Ok(()),
+fn failed(path: &Path, error: barge_fs::Error) -> Failure {
+    Failure::Disk {
+        path: path.into(),
+        error,
     }
+}
+
+/// Says why no conversation can be begun, if the source is one that listens. Why there was none.
+pub(crate) fn decline(line: &mut Connection, failure: Failure, peer: Peer) -> Failure {
+    match greet(line, 0, peer) {
+        Ok((Greeting::Barge { .. }, _)) => refuse(line, &failure),
+        Ok((Greeting::Stock, _)) => {}
+        Err(unheard) => return unheard,
+    }
+    failure
 }
 
 /// Says why it cannot go on, and takes what the source is still saying, so that it comes to listen.
@@ -126,39 +107,84 @@ fn refuse(line: &mut Connection, failure: &Failure) {
 const LAST_WORD: Duration = Duration::from_secs(30);
 
 /// One conversation.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) part: Part<'a>,
+    /// What it is part of.
+    pub(crate) path: &'a Path,
+    /// Who may be the source.
+    pub(crate) peer: Peer,
+    /// Zeros are written instead of holes made.
+    pub(crate) preallocate: bool,
+    /// Those of all blocks are kept, for the digest of the whole.
+    pub(crate) keeps_digests: bool,
+}
+
+impl Incoming<'_> {
+    /// Becomes equal to the source at the other end of `line`.
+    pub(crate) fn receive(
+        self,
+        line: &mut Connection,
+        tell: &dyn Fn(Event),
+    ) -> Result<Received, Failure> {
+        let (peer, rest) = greet(line, self.part.grid().len(), self.peer)?;
+        let is_ours = matches!(peer, Greeting::Barge { .. });
+        tell(Event::Peer { is_ours });
+        // A stock source says its size later.
+        let fits = match peer {
+            Greeting::Barge { len } => self.part.expect_room(len),
+            Greeting::Stock => Ok(()),
+        };
+        let mut run = Run {
+            incoming: &self,
+            line,
+            is_ours,
+            bytes: 0,
+            unsynced: 0,
+            digests: Vec::new(),
+        };
+        let received = fits.and_then(|()| run.converse(rest, tell));
+        received.inspect_err(|failure| {
+            if is_ours && failure.fault() != Fault::Weather {
+                refuse(line, failure);
+            }
+        })
+    }
+
+    fn failed(&self, error: barge_fs::Error) -> Failure {
+        failed(self.path, error)
+    }
+}
+
+/// How far it is.
 struct Run<'a> {
-    target: &'a Target,
-    line: Connection,
-    disk: Disk,
-    grid: Grid,
+    incoming: &'a Incoming<'a>,
+    line: &'a mut Connection,
     is_ours: bool,
     /// Written so far.
     bytes: u64,
     /// Of them not surely on the disk.
     unsynced: u64,
+    /// Of the blocks as they are, where they are kept.
+    digests: Vec<BlockHash>,
 }
 
 impl Run<'_> {
-    /// Gives the connection back.
-    fn run(
-        mut self,
-        rest: BytesMut,
-        tell: &dyn Fn(Event),
-    ) -> (Connection, Result<Received, Failure>) {
-        let received = self.converse(rest, tell);
-        (self.line, received)
-    }
-
     fn converse(&mut self, rest: BytesMut, tell: &dyn Fn(Event)) -> Result<Received, Failure> {
         if self.is_ours {
             self.send(&Verdict::Ready.encode())?;
         }
         let transcript = self.list(tell)?;
-        let mut changes = ChangesDecoder::new(self.grid.block(), self.is_ours, transcript, rest);
-        let digest = self.take(&mut changes)?;
-        self.disk
-            .sync()
-            .map_err(|error| self.target.failed(error))?;
+        let mut changes =
+            ChangesDecoder::new(self.part().grid().block(), self.is_ours, transcript, rest);
+        let digest = self.take(&mut changes, tell)?;
+        self.sync()?;
+        if self.incoming.keeps_digests {
+            let mut whole = Whole::default();
+            self.digests.iter().for_each(|digest| whole.add(digest));
+            let digest = whole.digest();
+            tell(Event::OnDisk { digest });
+        }
         let mut is_known = true;
         match digest {
             Some(digest) => {
@@ -170,19 +196,31 @@ impl Run<'_> {
         Ok(Received {
             bytes: self.bytes,
             is_known,
-            is_ours: self.is_ours,
         })
+    }
+
+    fn part(&self) -> Part<'_> {
+        self.incoming.part
+    }
+
+    fn sync(&self) -> Result<(), Failure> {
+        let synced = self.part().disk().sync();
+        synced.map_err(|error| self.incoming.failed(error))
     }
 
     /// Sends the list. The source reads it as fast as it reads what it has, which may be slow.
     fn list(&mut self, tell: &dyn Fn(Event)) -> Result<Transcript, Failure> {
-        let mut list = ListEncoder::new(self.grid);
-        let total = self.grid.len();
-        let output = &mut *self.line.output;
-        let fails = |error| self.target.failed(error);
-        blocks::digests(&self.disk, self.grid, fails, |digests, done| {
+        let incoming = self.incoming;
+        let mut list = ListEncoder::new(incoming.part.grid());
+        let total = incoming.part.grid().len();
+        let (output, kept) = (&mut *self.line.output, &mut self.digests);
+        let fails = |error| incoming.failed(error);
+        blocks::digests(incoming.part, fails, |digests, done| {
             for digest in digests {
                 list.push(digest);
+            }
+            if incoming.keeps_digests {
+                kept.extend_from_slice(digests);
             }
             tell(Event::Comparing { done, total });
             send(output, &list.flush(), None)
@@ -192,7 +230,13 @@ impl Run<'_> {
     }
 
     /// Writes what the source says, to its end; of a source of ours the digest of that.
-    fn take(&mut self, changes: &mut ChangesDecoder) -> Result<Option<[u8; 32]>, Failure> {
+    fn take(
+        &mut self,
+        changes: &mut ChangesDecoder,
+        tell: &dyn Fn(Event),
+    ) -> Result<Option<[u8; 32]>, Failure> {
+        let patience = self.incoming.peer.patience();
+        let digester = Digester::new(self.part().grid().block());
         let mut size = None;
         loop {
             while let Some(change) = changes.poll()? {
@@ -202,18 +246,27 @@ impl Run<'_> {
                         self.begin(len)?;
                     }
                     Change::Hole(range) => {
-                        self.count(range.end - range.start)?;
-                        match self.target.preallocate {
-                            true => self.disk.write_zeros(range),
-                            false => self.disk.discard(range),
-                        }
-                        .map_err(|error| self.target.failed(error))?;
+                        let bytes = range.end - range.start;
+                        tell(Event::Writing {
+                            bytes,
+                            is_hole: true,
+                        });
+                        self.count(bytes)?;
+                        self.note(range.start, digester.zeros());
+                        self.clear(&range)?;
                     }
                     Change::Data(at, content) => {
-                        self.count(content.len() as u64)?;
-                        self.disk
-                            .write_at(&content, at)
-                            .map_err(|error| self.target.failed(error))?;
+                        let bytes = content.len() as u64;
+                        tell(Event::Writing {
+                            bytes,
+                            is_hole: false,
+                        });
+                        self.count(bytes)?;
+                        if self.incoming.keeps_digests {
+                            self.note(at, digester.digest(&content));
+                        }
+                        let written = self.part().write(&content, at);
+                        written.map_err(|error| self.incoming.failed(error))?;
                     }
                     Change::End(digest) => {
                         self.clear_behind(size)?;
@@ -222,8 +275,8 @@ impl Run<'_> {
                 }
             }
             let mut came = BytesMut::new();
-            // A source of ours may still compare: it is slow, or what it has is.
-            if receive(&mut *self.line.input, &mut came, None)? == 0 {
+            // It may still compare: it is slow, or what it has is.
+            if receive(&mut *self.line.input, &mut came, patience)? == 0 {
                 changes.end()?;
                 self.clear_behind(size)?;
                 return Ok(None);
@@ -233,12 +286,26 @@ impl Run<'_> {
     }
 
     fn begin(&self, len: u64) -> Result<(), Failure> {
-        expect_room(&self.disk, self.grid, len)?;
-        if !self.disk.is_device() && len != self.grid.len() {
-            let made = self.disk.set_len(len);
-            made.map_err(|error| self.target.failed(error))?;
+        let part = self.part();
+        part.expect_room(len)?;
+        let made = part.set_len(len);
+        made.map_err(|error| self.incoming.failed(error))
+    }
+
+    fn clear(&self, range: &Range<u64>) -> Result<(), Failure> {
+        let cleared = match self.incoming.preallocate {
+            true => self.part().write_zeros(range),
+            false => self.part().discard(range),
+        };
+        cleared.map_err(|error| self.incoming.failed(error))
+    }
+
+    /// A block is about to be another.
+    fn note(&mut self, at: u64, digest: BlockHash) {
+        let index = at / self.part().grid().block().bytes();
+        if let Some(kept) = self.digests.get_mut(index as usize) {
+            *kept = digest;
         }
-        Ok(())
     }
 
     /// So much is about to be written. From time to time it is made durable, so that no end takes
@@ -248,21 +315,20 @@ impl Run<'_> {
         self.unsynced += bytes;
         if self.unsynced >= SYNC_EVERY {
             self.unsynced = 0;
-            self.disk
-                .sync()
-                .map_err(|error| self.target.failed(error))?;
+            self.sync()?;
         }
         Ok(())
     }
 
     /// What a device has behind the source's end is nobody's.
     fn clear_behind(&self, size: Option<u64>) -> Result<(), Failure> {
-        match size {
-            Some(size) if self.disk.is_device() && size < self.grid.len() => self
-                .disk
-                .discard(size..self.grid.len())
-                .map_err(|error| self.target.failed(error)),
-            _ => Ok(()),
+        let part = self.part();
+        match size.and_then(|size| part.behind(size)) {
+            Some(behind) => {
+                let cleared = part.discard(&behind);
+                cleared.map_err(|error| self.incoming.failed(error))
+            }
+            None => Ok(()),
         }
     }
 

@@ -52,7 +52,7 @@ impl Progress {
                 state.told = Instant::now();
                 log::info(&compared(done, total));
             }
-            Event::Sending { done, total } => {
+            Event::Sending { done, total, .. } => {
                 if state.total.replace(total).is_none() {
                     state.told = Instant::now();
                 }
