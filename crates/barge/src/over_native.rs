@@ -107,7 +107,7 @@ pub(crate) struct Client {
 pub(crate) struct Greeted {
     pub(crate) connection: Box<dyn Stream>,
     pub(crate) input: BytesMut,
-    welcome: Welcome,
+    pub(crate) welcome: Welcome,
 }
 
 /// Why no connection could be made.

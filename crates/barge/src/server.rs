@@ -176,8 +176,19 @@ impl Server {
                 return;
             }
         };
-        if let Purpose::Device(call) = hello.purpose {
-            return self.serve_device(connection, input, &call).await;
+        match &hello.purpose {
+            Purpose::Device(call) => return self.serve_device(connection, input, call).await,
+            Purpose::GiveUp {
+                volume,
+                session,
+                why,
+            } => {
+                if let Some(device) = self.devices.get(volume) {
+                    device.give_up(connection, *session, *why).await;
+                }
+                return;
+            }
+            Purpose::Begin { .. } | Purpose::Join { .. } => {}
         }
         if let Err(refusal) = self.admit(&mut connection, &mut input, hello).await {
             refuse(connection, refusal).await;
@@ -275,7 +286,7 @@ impl Server {
                 let session = self.begin(&volume, streams, order, hello.window).await?;
                 session.drive(self, connection, input, 0, [0; 2]).await;
             }
-            Purpose::Device(_) => unreachable!("it has been served"),
+            Purpose::Device(_) | Purpose::GiveUp { .. } => unreachable!("it has been served"),
             Purpose::Join {
                 session,
                 secret,

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use barge::{Error, Fault, Monitor, RunEnd, Server};
@@ -294,6 +294,72 @@ async fn image_that_goes_on_changing_is_a_path_that_failed() {
     assert_eq!(end.report.verdict, Verdict::Partial);
     assert_eq!(end.report.tally.failed, 1);
     assert_eq!(end.report.failures[0].failure.class, Class::Changed);
+    // The server need not wait for a client that has given up.
+    let (fault, text) = fault_of(server.next_run().await.1);
+    assert_eq!(fault, Fault::Bug);
+    assert!(text.contains("changed each time"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_is_told_to_stop_ends_the_server_s_run_too() {
+    let pair = pair(64 * MIB, &[], &[]);
+    fs::write(&pair.source, vec![5; 64 << 20]).unwrap();
+    let server = server(&pair.target);
+    let stop = barge::Stop::new();
+    let options = barge::Options {
+        bwlimit: Some("1M".parse().unwrap()),
+        ..barge::Options::default()
+    };
+    let (route, monitor) = (good_route(&server), Arc::new(Monitor::default()));
+    let seen = Arc::clone(&monitor);
+    let stops = async {
+        while seen.counters.bytes_sent.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.stop();
+    };
+    let sends = barge::send_device(&pair.source, "disk", options, route, monitor, stop.clone());
+    let (end, ()) = tokio::join!(sends, stops);
+    assert!(end.report.tally.bytes_sent > 0);
+    assert_eq!(fault_of(end).0, Fault::Interrupted);
+    let (_, run) = server.next_run().await;
+    assert!(run.report.tally.bytes_sent > 0);
+    assert_eq!(fault_of(run).0, Fault::Interrupted);
+}
+
+/// The server's memory of the parts is gone with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_was_started_anew_is_noticed_at_once() {
+    let pair = pair(3 * PART, &[0, PART, 2 * PART], &[0, PART, 2 * PART]);
+    let (first, second) = (server(&pair.target), server(&pair.target));
+    let before = route(&first, &pair.source, |_| Fate::Good).0;
+    let (after, later) = route(&second, &pair.source, |_| Fate::Good);
+    let dialled = AtomicUsize::new(0);
+    let both = barge::Route {
+        dial: Arc::new(move || match dialled.fetch_add(1, Ordering::Relaxed) {
+            0 => (before.dial)(),
+            _ => (after.dial)(),
+        }),
+        classify: Arc::new(|_| None),
+    };
+    let sending = tokio::spawn({
+        let source = pair.source.clone();
+        async move { send(&source, both, 1).await }
+    });
+    // It has the lock of the image, until it is told to stop.
+    let target = fs::File::open(&pair.target).unwrap();
+    let mut byte = [0];
+    while byte[0] != 1 {
+        target.read_exact_at(&mut byte, 0).unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.drain().await;
+    let end = sending.await.unwrap();
+    assert!(end.error.is_none(), "{:?}", end.error);
+    assert!(are_equal(&pair.source, &pair.target));
+    // One that tells of the server's new beginning, then three parts and the end.
+    assert_eq!(later.load(Ordering::Relaxed), 1 + 3 + 1);
+    assert_eq!(second.next_run().await.1.report.verdict, Verdict::Complete);
 }
 
 /// Another number each time.

@@ -156,3 +156,30 @@ async fn image_on_a_full_file_system_ends_the_run_at_both_ends() {
     let (fault, text) = fault_of(run);
     assert_eq!(fault, Fault::Operator, "{text}");
 }
+
+/// The device takes all that is written, and tells only when it is to be on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn device_that_loses_what_was_written_fails_at_both_ends_and_in_every_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    let file = fs::File::create(&source).unwrap();
+    file.set_len(1100 * MIB).unwrap();
+    file.write_all_at(&vec![1; 32 << 20], 1000 * MIB).unwrap();
+    file.write_all_at(&vec![1; 32 << 20], 1030 * MIB).unwrap();
+    let small = match Mounted::tmpfs(&folder.path().join("small"), "size=8m") {
+        Ok(small) => small,
+        Err(error) => return println!("skipped, no tmpfs: {error}"),
+    };
+    let Some(device) = device(&small.path().join("image"), 1100 * MIB) else {
+        return;
+    };
+    let server = server(device.path());
+    for _ in 0..2 {
+        let (fault, text) = fault_of(send(&source, good_route(&server), 2).await);
+        assert_eq!(fault, Fault::Operator, "{text}");
+        let (_, run) = server.next_run().await;
+        let (fault, text) = fault_of(run);
+        assert_eq!(fault, Fault::Operator, "{text}");
+        assert!(text.contains("fsync"), "{text}");
+    }
+}

@@ -61,6 +61,15 @@ pub enum Purpose {
     },
     /// Part of a block device or raw image, or the end of one: a session without streams.
     Device(DeviceCall),
+    /// The end of a device's run that does not come to its own.
+    GiveUp {
+        /// The device, as in [`DeviceCall`].
+        volume: String,
+        /// The run.
+        session: u128,
+        /// Why.
+        why: GiveUp,
+    },
 }
 
 /// What a connection for a block device or raw image is for.
@@ -94,6 +103,20 @@ pub enum DeviceStep {
         /// That of the digests of all parts.
         digest: [u8; 32],
     },
+}
+
+/// Why a client does not go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum GiveUp {
+    /// It was told to stop.
+    Interrupted = 0,
+    /// The source changed each time it was read.
+    Changed = 1,
+    /// The source cannot be read.
+    Unreadable = 2,
+    /// Anything else.
+    Failed = 3,
 }
 
 /// What the client asks the target to do besides storing what is sent.
@@ -219,6 +242,16 @@ impl Hello {
                 out.put_u8(2);
                 call.encode(&mut out);
             }
+            Purpose::GiveUp {
+                volume,
+                session,
+                why,
+            } => {
+                out.put_u8(3);
+                out.put_counted(volume.as_bytes());
+                out.put_u128_le(*session);
+                out.put_u8(*why as u8);
+            }
         }
         Frame::new(Tag::Hello, &out)
     }
@@ -284,6 +317,11 @@ impl Purpose {
                 received: received(fields)?,
             }),
             2 => Ok(Self::Device(DeviceCall::decode(fields)?)),
+            3 => Ok(Self::GiveUp {
+                volume: text(fields, "a device's name", MAX_VOLUME)?,
+                session: fields.u128("a session")?,
+                why: GiveUp::decode(fields)?,
+            }),
             value => Err(ProtocolError::Unknown {
                 what: "a purpose",
                 value: value.into(),
@@ -349,6 +387,21 @@ impl DeviceStep {
             }
             value => Err(ProtocolError::Unknown {
                 what: "a step",
+                value: value.into(),
+            }),
+        }
+    }
+}
+
+impl GiveUp {
+    fn decode(fields: &mut Reader) -> Result<Self, ProtocolError> {
+        match fields.u8("a reason")? {
+            0 => Ok(Self::Interrupted),
+            1 => Ok(Self::Changed),
+            2 => Ok(Self::Unreadable),
+            3 => Ok(Self::Failed),
+            value => Err(ProtocolError::Unknown {
+                what: "a reason",
                 value: value.into(),
             }),
         }
@@ -594,6 +647,11 @@ mod tests {
                 size: 0,
                 step: DeviceStep::End { digest: [7; 32] },
             })),
+            hello(Purpose::GiveUp {
+                volume: "disk".into(),
+                session: 9,
+                why: GiveUp::Unreadable,
+            }),
         ]
     }
 

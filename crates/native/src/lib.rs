@@ -19,7 +19,7 @@
 //!
 //! | tag | frame | lane | from | fields |
 //! |---|---|---|---|---|
-//! | `01` | Hello | – | client | `"barge\0"`, lowest and highest version `u16`, window `u32`, purpose `u8`: `0` begin: volume *counted* (≤ 253), streams `u8`, order; `1` join: session `u128`, secret `u128`, stream `u8`, received 2 × *varint*; `2` device: volume *counted*, session `u128`, size `u64`, step |
+//! | `01` | Hello | – | client | `"barge\0"`, lowest and highest version `u16`, window `u32`, purpose `u8`: `0` begin: volume *counted* (≤ 253), streams `u8`, order; `1` join: session `u128`, secret `u128`, stream `u8`, received 2 × *varint*; `2` device: volume *counted*, session `u128`, size `u64`, step; `3` give up: volume *counted*, session `u128`, reason `u8` ([`GiveUp`]) |
 //! | `02` | Welcome | – | server | version `u16`, session `u128`, secret `u128`, seed `u64`, streams `u8`, window `u32`, list window `u32`, received 2 × *varint* |
 //! | `03` | Refused | – | server | code `u8` ([`RefusalCode`]), text *counted* (≤ 1024) |
 //! | `10` | Ack | – | both | lane `u8`, messages received *varint*, bytes consumed *varint* |
@@ -80,16 +80,20 @@
 //! # Devices
 //!
 //! A block device or raw image has no list and no streams: each of its parts, of [`DEVICE_PART`] bytes, has a
-//! connection. The client says Hello with purpose device; the server says Welcome, of which the session alone
-//! has a meaning, or Refused; then both hold the conversation of two blockrsyncs of ours over that part, in
+//! connection. The client says Hello with purpose device; the server says Welcome, of which session and seed alone
+//! have a meaning, or Refused; then both hold the conversation of two blockrsyncs of ours over that part, in
 //! blocks of 128 KiB (the doc of `barge-blockrsync`), the client being the source. A stock blockrsync's greeting
 //! is an error, and so is any other length than the part's. Parts may be in any order, several at a time, and
 //! again: a part's newest connection takes the place of its older ones.
 //!
 //! When the server has said *done* of all of them, a last connection ends the run, with the digest of the
 //! digests of all parts in their order (of each, that of its blocks' digests); its conversation is that of an
-//! empty part. The server refuses it as an unknown session when it has not seen all of the parts, because it
-//! was started anew: all are begun again in a new session. From then on no part is taken any more.
+//! empty part. From then on no part is taken any more.
+//!
+//! The seed is another one each time a server begins a run. A client that hears another than before knows that
+//! the server was started anew: it begins all parts again, in a new session. (A server that has not seen
+//! all of the parts refuses the end as an unknown session.) A client that will not go on says so on a
+//! connection of its own, with purpose give up; it is answered and closed.
 //!
 //! # Numbers and sums
 //!
@@ -130,8 +134,8 @@ pub use control::{
 pub use error::ProtocolError;
 pub use frame::{Frame, Lane, MAX_PAYLOAD, Tag};
 pub use hello::{
-    Answer, DEVICE_PART, DeviceCall, DeviceStep, Hello, MAX_PATTERNS, MAX_STREAMS, Order, Purpose,
-    Refusal, RefusalCode, VERSION, Welcome,
+    Answer, DEVICE_PART, DeviceCall, DeviceStep, GiveUp, Hello, MAX_PATTERNS, MAX_STREAMS, Order,
+    Purpose, Refusal, RefusalCode, VERSION, Welcome,
 };
 pub use link::{Delivery, Link, Received};
 

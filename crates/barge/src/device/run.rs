@@ -26,6 +26,8 @@ use crate::stop::Stop;
 pub(super) struct Run {
     path: PathBuf,
     session: u128,
+    /// By which the client knows that it is still this run, and not its successor.
+    seed: u64,
     disk: Disk,
     /// How long the target is.
     len: u64,
@@ -102,6 +104,8 @@ impl Run {
             };
             refusal(code, format!("{}: {error}", path.display()))
         };
+        let seed = getrandom::u64()
+            .map_err(|error| refusal(RefusalCode::Unwritable, error.to_string()))?;
         let disk = Disk::open_to_write(&path).map_err(fails)?;
         let len = disk.len().map_err(fails)?;
         if disk.is_device() && len < size {
@@ -124,6 +128,7 @@ impl Run {
         };
         Ok(Self {
             session: call.session,
+            seed,
             disk,
             len,
             size,
@@ -138,7 +143,11 @@ impl Run {
 
     /// Whether a connection belongs to it.
     pub(super) fn is_of(&self, call: &DeviceCall) -> bool {
-        self.session == call.session && self.size == call.size
+        self.has_session(call.session) && self.size == call.size
+    }
+
+    pub(super) fn has_session(&self, session: u128) -> bool {
+        self.session == session
     }
 
     /// Whether there is a connection.
@@ -206,7 +215,7 @@ impl Run {
             version: VERSION,
             session: self.session,
             secret: 0,
-            seed: 0,
+            seed: self.seed,
             streams: 1,
             window: WINDOW,
             list_window: LIST_WINDOW,

@@ -3,13 +3,13 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use barge_blockrsync::{BlockHash, Grid, Whole};
 use barge_fs::{Disk, Stat};
-use barge_native::{DEVICE_PART, DeviceCall, DeviceStep, Purpose};
+use barge_native::{DEVICE_PART, DeviceCall, DeviceStep, GiveUp, Purpose};
 use barge_types::{Changes, Class, FailedPath, Outcome, RelPath, Side, Tally};
 use tokio::task::JoinSet;
 
@@ -46,32 +46,43 @@ pub async fn send_device(
     let totals = Arc::new(Totals::default());
     let (mut forgotten, mut changed) = (0, 0);
     loop {
-        let why = match Run::open(source, volume, &client, &totals, forgotten + changed > 0).await {
-            Ok(run) => match run.run().await {
-                Ok(size) => return clock.end(&monitor, totals.complete(size)),
-                Err(why) => why,
-            },
-            Err(error) => return clock.refuse(&monitor, error),
+        let is_again = forgotten + changed > 0;
+        let run = match Run::open(source, volume, &client, &totals, is_again).await {
+            Ok(run) => run,
+            Err(error) => return clock.end(&monitor, totals.broken_off(error)),
         };
-        match why {
-            Why::Error(error) => return clock.end(&monitor, totals.broken_off(error)),
-            Why::Failed(failure) => return clock.end(&monitor, totals.failed(failure, &monitor)),
-            Why::Changed if changed == MOST_CHANGES => {
-                return clock.end(&monitor, totals.failed(changes(), &monitor));
-            }
-            Why::Forgotten if forgotten == client.options.retries => {
-                let error = Error::Lost("the server has forgotten the session".to_owned());
-                return clock.end(&monitor, totals.broken_off(error));
-            }
-            Why::Changed => {
+        let why = match Arc::clone(&run).run().await {
+            Ok(size) => return clock.end(&monitor, totals.complete(size)),
+            Err(why) => why,
+        };
+        let (reason, end) = match why {
+            Why::Changed if changed < MOST_CHANGES => {
                 changed += 1;
                 tracing::warn!("the source changed while it was read; beginning again");
+                continue;
             }
-            Why::Forgotten => {
+            Why::Forgotten if forgotten < client.options.retries => {
                 forgotten += 1;
                 tracing::warn!("the server has forgotten the session; beginning again");
+                continue;
             }
-        }
+            Why::Changed => (GiveUp::Changed, totals.failed(changes(), &monitor)),
+            Why::Failed(failure) => (GiveUp::Unreadable, totals.failed(failure, &monitor)),
+            Why::Error(error) => (reason(&error), totals.broken_off(error)),
+            Why::Forgotten => {
+                let error = Error::Lost("the server has forgotten the session".to_owned());
+                (GiveUp::Failed, totals.broken_off(error))
+            }
+        };
+        run.give_up(reason).await;
+        return clock.end(&monitor, end);
+    }
+}
+
+fn reason(error: &Error) -> GiveUp {
+    match error.fault() {
+        Fault::Interrupted => GiveUp::Interrupted,
+        _ => GiveUp::Failed,
     }
 }
 
@@ -181,8 +192,8 @@ struct Run {
     totals: Arc<Totals>,
     /// There was a session before.
     is_again: bool,
-    /// The server has taken a connection.
-    is_begun: AtomicBool,
+    /// By which the server tells that it knows the session; once it has taken a connection.
+    seed: OnceLock<u64>,
     /// Ends all connections.
     over: Stop,
 }
@@ -226,7 +237,7 @@ impl Run {
             digests: Mutex::default(),
             totals: Arc::clone(totals),
             is_again,
-            is_begun: AtomicBool::new(false),
+            seed: OnceLock::new(),
             over: Stop::new(),
         }))
     }
@@ -325,7 +336,10 @@ impl Run {
         loop {
             let greeted = self.client.connect(purpose, &mut tries).await;
             let greeted = greeted.map_err(|no| self.no_connection(no))?;
-            self.is_begun.store(true, Ordering::Release);
+            let seed = greeted.welcome.seed;
+            if *self.seed.get_or_init(|| seed) != seed {
+                return Err(Why::Forgotten);
+            }
             let (run, begun) = (Arc::clone(self), Instant::now());
             let talk = tokio::task::spawn_blocking(move || run.talk(greeted, step));
             let failure = match talk.await {
@@ -357,10 +371,24 @@ impl Run {
     fn no_connection(&self, no: NoConnection) -> Why {
         match no {
             NoConnection::Forgotten => Why::Forgotten,
-            NoConnection::Final(Error::Refused(text)) if self.is_begun.load(Ordering::Acquire) => {
+            NoConnection::Final(Error::Refused(text)) if self.seed.get().is_some() => {
                 Why::Error(Error::TargetFull(text))
             }
             NoConnection::Final(error) => Why::Error(error),
+        }
+    }
+
+    /// Tells the server that there will be no end, if it has heard of a beginning and listens.
+    async fn give_up(&self, why: GiveUp) {
+        let purpose = || Purpose::GiveUp {
+            volume: self.volume.clone(),
+            session: self.session,
+            why,
+        };
+        if self.seed.get().is_some() {
+            let mut tries = Tries::new(0);
+            let told = self.client.connect(purpose, &mut tries);
+            let _ = tokio::time::timeout(LAST_WORD, told).await;
         }
     }
 
@@ -408,6 +436,9 @@ impl Run {
         }
     }
 }
+
+/// How long a server may take to hear that a run has been given up.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// What was told of a conversation last, in bytes.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use barge_fs::Disk;
-use barge_native::{Answer, DeviceCall, DeviceStep, Refusal, RefusalCode};
+use barge_native::{Answer, DeviceCall, DeviceStep, GiveUp, Refusal, RefusalCode};
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
@@ -86,7 +86,7 @@ impl Device {
             is_over
         };
         if tokio::task::spawn_blocking(work).await.unwrap_or(false) {
-            self.end(&run).await;
+            self.end(&run, Error::Lost(NOT_BACK.to_owned())).await;
         }
     }
 
@@ -131,8 +131,7 @@ impl Device {
         }
         // Of an empty source there is nothing but its end.
         if matches!(call.step, DeviceStep::End { .. }) && call.size > 0 {
-            let text = "the session has ended, or the server was restarted".to_owned();
-            return Err(refusal(RefusalCode::UnknownSession, text));
+            return Err(unknown_session());
         }
         // The client of the run before is gone, and here is its successor.
         if let Some(before) = active.take()
@@ -182,28 +181,60 @@ impl Device {
         }
     }
 
-    /// Ends a run that is through.
-    async fn end(&self, run: &Weak<Run>) {
+    /// Ends a run, if nobody else has; `error` unless it came to its own end.
+    async fn end(&self, run: &Weak<Run>, error: Error) {
         let mut active = self.active.lock().await;
         if let Some(run) = run.upgrade()
             && is_the_same(active.as_ref(), &run)
         {
             *active = None;
-            self.report(&run, Error::Lost(NOT_BACK.to_owned()));
+            self.report(&run, error);
         }
+    }
+
+    /// Answers a client that will not go on, and ends its run.
+    pub(crate) async fn give_up(&self, mut connection: impl Stream, session: u128, why: GiveUp) {
+        let run = {
+            let active = self.active.lock().await;
+            let run = active.as_ref().filter(|run| run.has_session(session));
+            run.cloned()
+        };
+        let Some(run) = run else {
+            return refuse(connection, unknown_session()).await;
+        };
+        let frame = Answer::Welcome(run.welcome()).encode();
+        let _ = connection.write_all(&frame.head).await;
+        let _ = connection.shutdown().await;
+        let error = match why {
+            GiveUp::Interrupted => Error::Interrupted("the client was told to stop".to_owned()),
+            GiveUp::Changed => {
+                Error::Aborted("the source changed each time it was read".to_owned())
+            }
+            GiveUp::Unreadable => Error::Aborted("the source cannot be read".to_owned()),
+            GiveUp::Failed => Error::Aborted("the client cannot go on".to_owned()),
+        };
+        let run = Arc::downgrade(&run);
+        self.break_off(&run, error).await;
     }
 
     /// Ends the run that is on, if there is one, and returns when nothing of it is left.
     pub(crate) async fn interrupt(&self) {
-        let Some(run) = self.active.lock().await.take() else {
-            return;
-        };
-        run.stop();
-        while run.is_connected() {
+        let run = self.active.lock().await.as_ref().map(Arc::downgrade);
+        if let Some(run) = run {
+            let text = "the server was told to stop".to_owned();
+            self.break_off(&run, Error::Interrupted(text)).await;
+        }
+    }
+
+    /// Ends a run before its time, when its connections have ended.
+    async fn break_off(&self, run: &Weak<Run>, error: Error) {
+        if let Some(run) = run.upgrade() {
+            run.stop();
+        }
+        while run.upgrade().is_some_and(|run| run.is_connected()) {
             tokio::time::sleep(LOOK_AT_BUSY).await;
         }
-        let text = "the server was told to stop".to_owned();
-        self.report(&run, Error::Interrupted(text));
+        self.end(run, error).await;
     }
 
     /// Tells the end of a run; `error` unless it came to its own.
@@ -211,6 +242,11 @@ impl Device {
         let end = run.end(error, &self.monitor);
         let _ = self.ended.send((self.name.clone(), end));
     }
+}
+
+fn unknown_session() -> Refusal {
+    let text = "the session has ended, or the server was restarted".to_owned();
+    refusal(RefusalCode::UnknownSession, text)
 }
 
 fn is_the_same(active: Option<&Arc<Run>>, run: &Arc<Run>) -> bool {
