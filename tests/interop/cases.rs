@@ -546,6 +546,11 @@ pub(crate) const GROUPS: &[Group] = &[
     group("remove-source", &["-ai", "--remove-source-files"]).moving(),
     group("remove-source-xattrs", &["-aXi", "--remove-source-files"]).moving(),
     group(
+        "remove-source-delayed",
+        &["-aHi", "--remove-source-files", "--delay-updates"],
+    )
+    .moving(),
+    group(
         "remove-source-hard",
         &["-aHv", "--remove-source-files", "--info=remove"],
     )

@@ -675,14 +675,15 @@ impl Generator {
         open.pending = open.pending.saturating_sub(1);
         let list = Arc::clone(&open.list);
         let at = At::of(&list, index).expect("it was asked for");
-        let step = match (verdict, self.group(&at)) {
-            (Verdict::Done, Some(group)) if self.side.options.delay_updates => {
+        let is_done = verdict == Verdict::Done;
+        if is_done && self.side.options.delay_updates {
+            // It is not in its place before all have come.
+            if let Some(group) = self.group(&at) {
                 self.links.delay(group);
-                return Ok(());
             }
-            (Verdict::Done, _) => Step::There,
-            _ => Step::Nothing,
-        };
+            return Ok(());
+        }
+        let step = if is_done { Step::There } else { Step::Nothing };
         self.ended(&at, step, true)
     }
 

@@ -13,11 +13,10 @@ use super::texts::{self, Who};
 use crate::over_rsync::Level;
 
 impl Side {
-    /// An entry is as it is to be: its source may go, where that is wanted. With `--delay-updates` only
-    /// those that wait for the end are told of, then: sources of links and of further names stay.
+    /// An entry is as it is to be: its source may go, where that is wanted.
     pub(super) fn may_go(&self, index: FileIndex, entry: &FileEntry) {
         let options = &self.options;
-        let goes = options.remove_source_files && !options.dry_run && !options.delay_updates;
+        let goes = options.remove_source_files && !options.dry_run;
         if !goes || entry.is_dir() {
             return;
         }
