@@ -354,7 +354,8 @@ impl Deleter {
         self.run.tell(Event::Deleted { name: path, mode });
     }
 
-    fn fail(&self, call: &str, path: &[u8], error: &Error) {
+    /// Says that something could not be done for deletions.
+    pub(super) fn fail(&self, call: &str, path: &[u8], error: &Error) {
         let (path, cause) = (printable(path), error.reason());
         let text = format!("rsync: [generator] {call}({path}) failed: {cause}\n");
         self.run.say(Level::FileError, text);

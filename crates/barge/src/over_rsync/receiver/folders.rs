@@ -7,6 +7,7 @@ use barge_types::{Class, Mode, Name, RelPath};
 
 use super::attributes::Resolved;
 use super::decide::Want;
+use super::dirs::TargetDir;
 use super::generator::{Ask, At, Generator};
 use super::set::On;
 use super::texts::Who;
@@ -147,7 +148,7 @@ impl Generator {
             }
             Some(dir) => dir
                 .open_dir(name)
-                .or_else(|error| self.open_up(at, name, error)),
+                .or_else(|error| self.open_up(&dir, name, &at.entry.path.to_vec(), error)),
             None => return self.enter(at, None, new),
         };
         match dir {
@@ -160,18 +161,31 @@ impl Generator {
         }
     }
 
-    /// Opens a directory whose owner, who is an ordinary user, may not do so before he takes the right.
-    fn open_up(&mut self, at: &At<'_>, name: &Name, error: Error) -> Result<Dir, Error> {
-        let Some(dir) = self.dir().cloned() else {
-            return Err(error);
-        };
+    /// Opens a directory of another whose owner, who is an ordinary user, may not do so before he takes
+    /// the right. `path` is its own in the lists, `error` what came of it without.
+    pub(super) fn open_up(
+        &mut self,
+        above: &Dir,
+        name: &Name,
+        path: &[u8],
+        error: Error,
+    ) -> Result<Dir, Error> {
         if !self.takes_rights() || error.class() != Class::Denied {
             return Err(error);
         }
-        let stat = dir.stat(name)?;
-        dir.make_child_writable(name, &stat).map_err(|_| error)?;
-        self.dirs.at(&at.entry.path.to_vec())?.set_shut(stat.mode);
-        dir.open_dir(name)
+        let stat = above.stat(name)?;
+        above.make_child_writable(name, &stat).map_err(|_| error)?;
+        self.dirs.at(path)?.set_shut(stat.mode);
+        above.open_dir(name)
+    }
+
+    /// Gives the owner of a directory, who is an ordinary user, the rights that he lacks in it. What
+    /// cannot be had shows when something is changed there.
+    pub(super) fn take_rights(&self, target: &TargetDir, dir: &Dir, stat: &Stat) {
+        let lacks_any = stat.mode.bits() & 0o700 != 0o700;
+        if lacks_any && self.takes_rights() && dir.make_writable(stat).is_ok() {
+            target.set_shut(stat.mode);
+        }
     }
 
     /// Whether directories in which their owner has not all rights get these for the time being.
@@ -222,11 +236,8 @@ impl Generator {
         let attributes = &self.side.attributes;
         let mut stat = attributes.seen(On::Dir(dir), dir.stat_self()?)?;
         let target = self.dirs.at(&at.entry.path.to_vec())?;
-        if !new && self.takes_rights() && stat.mode.bits() & 0o700 != 0o700 {
-            // What cannot be had shows when entries are made there.
-            if dir.make_writable(&stat).is_ok() {
-                target.set_shut(stat.mode);
-            }
+        if !new {
+            self.take_rights(&target, dir, &stat);
         }
         stat = target.seen_shut(stat);
         let new_flags = new.then(|| self.flags_of_new(at));

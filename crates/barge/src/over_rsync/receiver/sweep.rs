@@ -47,7 +47,7 @@ impl Generator {
             if self.side.hidden().takes(&path, true) && !entry.path.is_root() {
                 continue;
             }
-            let Some(Ok(dir)) = self.open_path(&path) else {
+            let Some(dir) = self.open_to_sweep(&path) else {
                 continue;
             };
             if !self.may_sweep(entry, &dir) {
@@ -68,12 +68,13 @@ impl Generator {
     /// Deletes what was found as the directories were come to.
     pub(super) fn sweep_found(&mut self) -> Result<(), Failure> {
         for found in std::mem::take(&mut self.found) {
-            let Some(Ok(dir)) = self.open_path(&found.path) else {
+            let Some(dir) = self.open_to_sweep(&found.path) else {
                 continue;
             };
             let Some(scope) = self.scope(&found.path)? else {
                 continue;
             };
+            self.open_for_deletions(&found.path, &dir);
             let path = below_root(&found.path);
             for (name, stat) in &found.entries {
                 let there = dir.find(name).ok().flatten();
@@ -108,6 +109,7 @@ impl Generator {
             self.found.push(Found { path, entries });
             return Ok(());
         }
+        self.open_for_deletions(&path, dir);
         for (name, stat) in &entries {
             self.deleter.remove(dir, shown, name, stat, &scope);
         }
@@ -204,6 +206,40 @@ impl Generator {
             Ok(scope) => Ok(Some(scope)),
             Err(NoScope::Dir) => Ok(None),
             Err(NoScope::Rules(error)) => Err(Failure::fatal(error.exit_code, error.text)),
+        }
+    }
+
+    /// Opens a directory that something may be deleted in; `None` when it is not there. One that cannot
+    /// be opened is told of.
+    fn open_to_sweep(&mut self, path: &[u8]) -> Option<Dir> {
+        let opened = self.open_path(path)?;
+        match opened.or_else(|error| self.open_shut(path, error)) {
+            Err(error) if !error.is_no_directory() => {
+                self.deleter.fail("opendir", path, &error);
+                None
+            }
+            opened => opened.ok(),
+        }
+    }
+
+    /// The same of one that could not be opened as it was.
+    fn open_shut(&mut self, path: &[u8], error: Error) -> Result<Dir, Error> {
+        let below = path.strip_prefix(b"/").unwrap_or(path);
+        let (above, name) = match below.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&below[..slash], &below[slash + 1..]),
+            None => (&b"."[..], below),
+        };
+        match (self.open_path(above), Name::new(name)) {
+            (Some(Ok(above)), Ok(name)) => self.open_up(&above, &name, path, error),
+            _ => Err(error),
+        }
+    }
+
+    /// A directory that was done before something is deleted in it, or is come to after that, may have
+    /// to be opened for its owner.
+    fn open_for_deletions(&mut self, path: &[u8], dir: &Dir) {
+        if let (Ok(target), Ok(stat)) = (self.dirs.at(path), dir.stat_self()) {
+            self.take_rights(&target, dir, &stat);
         }
     }
 
