@@ -44,7 +44,11 @@ pub trait Gate {
     fn enter(&mut self, module: &Module) -> Result<(), String>;
 
     /// The names of the groups a user is a member of.
-    fn groups(&mut self, user: &str) -> Vec<String>;
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told, for the log: a rule about groups may keep the user out.
+    fn groups(&mut self, user: &str) -> Result<Vec<String>, String>;
 
     /// The passwords that will do for a user, or for who is let in as a member of `group`.
     ///
@@ -353,7 +357,8 @@ impl Daemon<'_> {
         let rules = module.users.clone().unwrap_or_default();
         let gate = &mut *self.gate;
         let fits = rules.fit(&user, || gate.groups(&user));
-        let group = fits.as_ref().and_then(|fits| fits.group.as_deref());
+        let found = fits.as_ref().ok().and_then(Option::as_ref);
+        let group = found.and_then(|fits| fits.group.as_deref());
         let passwords = self.gate.passwords(module, &user, group);
         let known = passwords.as_deref().unwrap_or_default();
         // Who is not known costs what a wrong password costs.
@@ -364,7 +369,7 @@ impl Daemon<'_> {
             let is_real = !password.is_empty();
             proved |= auth::is_response(digest, password, challenge, answer) && is_real;
         }
-        let access = match fits {
+        let access = match fits.map_err(|why| format!(" for {user}: {why}"))? {
             None => return Err(format!(" for {user}: no matching rule")),
             Some(fits) => fits.access,
         };
@@ -659,8 +664,8 @@ mod tests {
             }
         }
 
-        fn groups(&mut self, _user: &str) -> Vec<String> {
-            Vec::new()
+        fn groups(&mut self, _user: &str) -> Result<Vec<String>, String> {
+            Ok(Vec::new())
         }
 
         fn passwords(

@@ -173,10 +173,18 @@ impl UserRules {
     }
 
     /// The first rule that fits a user; `groups` gives the names of the groups it is a member of.
-    pub(super) fn fit(&self, user: &str, groups: impl FnOnce() -> Vec<String>) -> Option<Fits> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `groups`.
+    pub(super) fn fit(
+        &self,
+        user: &str,
+        groups: impl FnOnce() -> Result<Vec<String>, String>,
+    ) -> Result<Option<Fits>, String> {
         let has_groups = self.0.iter().any(|rule| rule.is_group);
-        let groups = if has_groups { groups() } else { Vec::new() };
-        self.0.iter().find_map(|rule| {
+        let groups = if has_groups { groups()? } else { Vec::new() };
+        Ok(self.0.iter().find_map(|rule| {
             let fits = |name: &str| wild(rule.name.as_bytes(), name.as_bytes());
             let group = match rule.is_group {
                 true => Some(groups.iter().find(|group| fits(group))?.clone()),
@@ -186,7 +194,7 @@ impl UserRules {
                 access: rule.access,
                 group,
             })
-        })
+        }))
     }
 }
 
@@ -224,8 +232,8 @@ mod tests {
     use super::*;
 
     fn fit(list: &str, user: &str, groups: &[&str]) -> Option<(Access, Option<String>)> {
-        let groups = || groups.iter().map(|&group| group.to_owned()).collect();
-        let fits = UserRules::parse(list).fit(user, groups)?;
+        let groups = || Ok(groups.iter().map(|&group| group.to_owned()).collect());
+        let fits = UserRules::parse(list).fit(user, groups).unwrap()?;
         Some((fits.access, fits.group))
     }
 
@@ -246,6 +254,16 @@ mod tests {
         );
         assert_eq!(fit(list, "sam", &[]), Some((Access::AsModule, None)));
         assert_eq!(fit(list, "other", &[]), None);
+    }
+
+    #[test]
+    fn who_may_be_in_any_group_is_kept_out_by_rules_about_groups_alone() {
+        let fit = |list: &str| {
+            let unknown = || Err("broken".to_owned());
+            UserRules::parse(list).fit("ann", unknown)
+        };
+        assert_eq!(fit("@guest:deny *"), Err("broken".to_owned()));
+        assert_eq!(fit("*").unwrap().unwrap().access, Access::AsModule);
     }
 
     #[test]

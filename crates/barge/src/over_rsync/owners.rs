@@ -5,40 +5,44 @@
 
 use std::collections::HashMap;
 
+use barge_fs::Error;
 use barge_rsync::options::Options;
 use barge_rsync::wire::idlist::IdNames;
 
 use crate::filter::name_matches;
 
+/// What was looked up: `None` where there is none, an error where that cannot be told.
+type Found<T> = Result<Option<T>, Error>;
+
 /// The accounts of this host.
 pub(crate) trait Accounts {
     /// A user's number, by name.
-    fn user_id(&self, name: &[u8]) -> Option<u32>;
+    fn user_id(&self, name: &[u8]) -> Found<u32>;
     /// A group's.
-    fn group_id(&self, name: &[u8]) -> Option<u32>;
+    fn group_id(&self, name: &[u8]) -> Found<u32>;
     /// A user's name.
-    fn user_name(&self, uid: u32) -> Option<Vec<u8>>;
+    fn user_name(&self, uid: u32) -> Found<Vec<u8>>;
     /// A group's.
-    fn group_name(&self, gid: u32) -> Option<Vec<u8>>;
+    fn group_name(&self, gid: u32) -> Found<Vec<u8>>;
 }
 
 /// Those the system tells of.
 pub(crate) struct HostAccounts;
 
 impl Accounts for HostAccounts {
-    fn user_id(&self, name: &[u8]) -> Option<u32> {
+    fn user_id(&self, name: &[u8]) -> Found<u32> {
         barge_fs::user_id(name)
     }
 
-    fn group_id(&self, name: &[u8]) -> Option<u32> {
+    fn group_id(&self, name: &[u8]) -> Found<u32> {
         barge_fs::group_id(name)
     }
 
-    fn user_name(&self, uid: u32) -> Option<Vec<u8>> {
+    fn user_name(&self, uid: u32) -> Found<Vec<u8>> {
         barge_fs::user_name(uid)
     }
 
-    fn group_name(&self, gid: u32) -> Option<Vec<u8>> {
+    fn group_name(&self, gid: u32) -> Found<Vec<u8>> {
         barge_fs::group_name(gid)
     }
 }
@@ -79,7 +83,7 @@ enum From {
 struct Given<'a> {
     option: &'static str,
     text: &'a [u8],
-    id: &'a dyn Fn(&[u8]) -> Option<u32>,
+    id: &'a dyn Fn(&[u8]) -> Found<u32>,
 }
 
 impl Owners {
@@ -118,30 +122,33 @@ impl Owners {
         };
         // A sender need not say what number 0 is called: it is called the same everywhere.
         if !numeric {
-            let names = (accounts.user_name(0), accounts.group_name(0));
-            owners
-                .users
-                .learn(0, &names.0.unwrap_or_default(), &|_| None);
-            owners
-                .groups
-                .learn(0, &names.1.unwrap_or_default(), &|_| None);
+            owners.users.know_root(&|| accounts.user_name(0))?;
+            owners.groups.know_root(&|| accounts.group_name(0))?;
         }
         Ok((owners, warnings))
     }
 
-    /// Hears what a sender's users and groups are called.
-    pub(crate) fn learn(&mut self, names: &IdNames, accounts: &dyn Accounts) {
+    /// Hears what a sender's users and groups are called. Names that could not be looked up are given
+    /// back, with why: they count as unknown.
+    pub(crate) fn learn<'n>(
+        &mut self,
+        names: &'n IdNames,
+        accounts: &dyn Accounts,
+    ) -> Vec<(&'n [u8], Error)> {
+        let mut failed = Vec::new();
         if self.numeric {
-            return;
+            return failed;
         }
         for (uid, name) in &names.users {
-            let id = |name: &[u8]| accounts.user_id(name);
-            self.users.learn(*uid, name, &id);
+            let learned = self.users.learn(*uid, name, &|name| accounts.user_id(name));
+            failed.extend(learned.err().map(|error| (&**name, error)));
         }
         for (gid, name) in &names.groups {
             let id = |name: &[u8]| accounts.group_id(name);
-            self.groups.learn(*gid, name, &id);
+            let learned = self.groups.learn(*gid, name, &id);
+            failed.extend(learned.err().map(|error| (&**name, error)));
         }
+        failed
     }
 
     /// What a sender's user is here: by the map, by name, or else the same number.
@@ -163,14 +170,36 @@ impl Ids {
         }
     }
 
-    fn learn(&mut self, number: u32, name: &[u8], id: &dyn Fn(&[u8]) -> Option<u32>) {
-        let by_name = || match number {
-            0 => 0,
+    /// Hears what number 0 is called, where the map has names.
+    fn know_root(&mut self, name: &dyn Fn() -> Found<Vec<u8>>) -> Result<(), String> {
+        let is_by_name = |pair: &Pair| matches!(pair.from, From::Name(_));
+        if !self.map.iter().any(is_by_name) {
+            return Ok(());
+        }
+        let name =
+            name().map_err(|error| format!("Cannot look up number 0 on receiver: {error}"))?;
+        let here = self.mapped(0, &name.unwrap_or_default());
+        self.named.insert(0, here.unwrap_or(0));
+        Ok(())
+    }
+
+    fn learn(
+        &mut self,
+        number: u32,
+        name: &[u8],
+        id: &dyn Fn(&[u8]) -> Found<u32>,
+    ) -> Result<(), Error> {
+        let (here, looked_up) = match self.mapped(number, name) {
+            Some(here) => (here, Ok(())),
+            None if number == 0 => (0, Ok(())),
             // A name that is not known here makes nobody another: least of all number 0.
-            number => id(name).unwrap_or(number),
+            None => match id(name) {
+                Ok(here) => (here.unwrap_or(number), Ok(())),
+                Err(error) => (number, Err(error)),
+            },
         };
-        let here = self.mapped(number, name).unwrap_or_else(by_name);
         self.named.insert(number, here);
+        looked_up
     }
 
     fn here(&self, number: u32) -> u32 {
@@ -239,7 +268,10 @@ impl Given<'_> {
                 .checked_add(1)
                 .map(|above| Some(above - 1))
                 .ok_or_else(|| invalid(text)),
-            false => Ok((self.id)(text)),
+            false => (self.id)(text).map_err(|error| {
+                let (option, name) = (self.option, text.escape_ascii());
+                format!("Cannot look up {option} name on receiver: {name}: {error}")
+            }),
         }
     }
 
@@ -278,24 +310,50 @@ mod tests {
     ];
 
     impl Accounts for Few {
-        fn user_id(&self, name: &[u8]) -> Option<u32> {
+        fn user_id(&self, name: &[u8]) -> Found<u32> {
             let mut all = FEW.iter();
-            let found = all.find(|(_, known)| known.as_bytes() == name)?;
-            Some(found.0)
+            let found = all.find(|(_, known)| known.as_bytes() == name);
+            Ok(found.map(|found| found.0))
         }
 
-        fn group_id(&self, name: &[u8]) -> Option<u32> {
+        fn group_id(&self, name: &[u8]) -> Found<u32> {
             self.user_id(name)
         }
 
-        fn user_name(&self, uid: u32) -> Option<Vec<u8>> {
+        fn user_name(&self, uid: u32) -> Found<Vec<u8>> {
             let mut all = FEW.iter();
-            let found = all.find(|(known, _)| *known == uid)?;
-            Some(found.1.into())
+            let found = all.find(|(known, _)| *known == uid);
+            Ok(found.map(|found| found.1.into()))
         }
 
-        fn group_name(&self, gid: u32) -> Option<Vec<u8>> {
+        fn group_name(&self, gid: u32) -> Found<Vec<u8>> {
             self.user_name(gid)
+        }
+    }
+
+    /// A host that cannot read what it knows.
+    struct Broken;
+
+    const WHY: Error = Error {
+        op: "getpwnam",
+        errno: 5,
+    };
+
+    impl Accounts for Broken {
+        fn user_id(&self, _name: &[u8]) -> Found<u32> {
+            Err(WHY)
+        }
+
+        fn group_id(&self, _name: &[u8]) -> Found<u32> {
+            Err(WHY)
+        }
+
+        fn user_name(&self, _uid: u32) -> Found<Vec<u8>> {
+            Err(WHY)
+        }
+
+        fn group_name(&self, _gid: u32) -> Found<Vec<u8>> {
+            Err(WHY)
         }
     }
 
@@ -315,7 +373,7 @@ mod tests {
             ..Options::default()
         };
         let (mut owners, warnings) = Owners::new(&options, numeric, &Few)?;
-        owners.learn(&names(), &Few);
+        assert!(owners.learn(&names(), &Few).is_empty());
         let users = [0, 1, 33, 1000, 54321, 65534].map(|uid| owners.user(uid));
         Ok((users, warnings))
     }
@@ -392,21 +450,45 @@ mod tests {
     }
 
     #[test]
+    fn name_that_could_not_be_looked_up_is_told_and_keeps_its_number() {
+        let (mut owners, _) = Owners::new(&Options::default(), false, &Broken).unwrap();
+        let names = IdNames {
+            users: vec![(0, b"root"[..].into()), (33, b"www-data"[..].into())],
+            groups: vec![(7, b"lp"[..].into())],
+        };
+        let failed = owners.learn(&names, &Broken);
+        assert_eq!(failed, [(&b"www-data"[..], WHY), (&b"lp"[..], WHY)]);
+        assert_eq!(
+            (owners.user(0), owners.user(33), owners.group(7)),
+            (0, 33, 7)
+        );
+    }
+
+    #[test]
+    fn map_with_a_name_that_cannot_be_looked_up_is_refused() {
+        for map in ["33:nobody", "www-data:1"] {
+            let options = Options {
+                usermap: Some(map.into()),
+                ..Options::default()
+            };
+            assert!(Owners::new(&options, false, &Broken).is_err(), "{map}");
+        }
+    }
+
+    #[test]
     fn number_of_a_name_is_that_of_the_name_here() {
         let learned = |numeric| {
             let (mut owners, _) = Owners::new(&Options::default(), numeric, &Few).unwrap();
             let named = |id, name: &[u8]| (id, name.into());
-            owners.learn(
-                &IdNames {
-                    users: vec![
-                        named(5, b"www-data"),
-                        named(33, b"else"),
-                        named(0, b"daemon"),
-                    ],
-                    groups: vec![named(7, b"daemon")],
-                },
-                &Few,
-            );
+            let names = IdNames {
+                users: vec![
+                    named(5, b"www-data"),
+                    named(33, b"else"),
+                    named(0, b"daemon"),
+                ],
+                groups: vec![named(7, b"daemon")],
+            };
+            assert!(owners.learn(&names, &Few).is_empty());
             let users = [0, 5, 33, 1000].map(|uid| owners.user(uid));
             (users, owners.group(7), owners.group(5))
         };
@@ -421,7 +503,7 @@ mod tests {
             ..Options::default()
         };
         let (mut owners, _) = Owners::new(&options, false, &Few).unwrap();
-        owners.learn(&names(), &Few);
+        assert!(owners.learn(&names(), &Few).is_empty());
         assert_eq!((owners.user(33), owners.group(33)), (33, 1));
     }
 }

@@ -113,8 +113,8 @@ impl Gate for VolumeGate<'_> {
         Ok(())
     }
 
-    fn groups(&mut self, _user: &str) -> Vec<String> {
-        Vec::new()
+    fn groups(&mut self, _user: &str) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
     }
 
     fn passwords(

@@ -14,6 +14,7 @@ use barge::over_rsync::session::auth::Digest;
 use barge::over_rsync::{
     DaemonRules, Gate, LeastDigest, Listener, Module, RuleList, RuleSources, Settled, UserRules,
 };
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::prctl::set_dumpable;
@@ -232,15 +233,16 @@ impl Gate for Door {
         }
     }
 
-    fn groups(&mut self, user: &str) -> Vec<String> {
-        let Ok(Some(user)) = User::from_name(user) else {
-            return Vec::new();
+    fn groups(&mut self, user: &str) -> Result<Vec<String>, String> {
+        let Some(user) = known(User::from_name(user))? else {
+            return Ok(Vec::new());
         };
-        let groups = groups_of(&user).unwrap_or_default();
+        let groups = groups_of(&user).ok_or("cannot tell the groups")?;
         let names = groups
             .into_iter()
-            .filter_map(|gid| Group::from_gid(gid).ok()?);
-        names.map(|group| group.name).collect()
+            .map(|gid| known(Group::from_gid(gid)))
+            .filter_map(Result::transpose);
+        names.map(|group| Ok(group?.name)).collect()
     }
 
     fn passwords(
@@ -427,6 +429,15 @@ impl Identity {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What the system knows of a user or group. Some errors say only that it knows nobody
+/// (`getpwnam(3)`).
+fn known<T>(found: nix::Result<Option<T>>) -> Result<Option<T>, String> {
+    match found {
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),
+        found => found.map_err(|errno| format!("cannot look up who is who: {}", errno.desc())),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use barge_delta::{Checksum, WholeDigest};
-use barge_fs::{Dir, Identity, Stat};
+use barge_fs::{Dir, Error, Identity, Stat};
 use barge_rsync::Chmod;
 use barge_rsync::options::Options;
 use barge_rsync::wire::attrs::{Acl, LongValue, XattrSet, XattrValue};
@@ -76,12 +76,13 @@ impl Attributes {
         }
     }
 
-    /// Hears what the sender's users and groups are called.
-    pub(super) fn learn(&self, names: &IdNames) {
-        if !names.users.is_empty() || !names.groups.is_empty() {
-            let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
-            owners.learn(names, &HostAccounts);
+    /// Hears what the sender's users and groups are called, as [`Owners::learn`] does.
+    pub(super) fn learn<'n>(&self, names: &'n IdNames) -> Vec<(&'n [u8], Error)> {
+        if names.users.is_empty() && names.groups.is_empty() {
+            return Vec::new();
         }
+        let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
+        owners.learn(names, &HostAccounts)
     }
 
     fn owners(&self) -> RwLockReadGuard<'_, Owners> {

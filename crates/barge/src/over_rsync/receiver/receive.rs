@@ -10,6 +10,7 @@ use barge_rsync::WireError;
 use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
 use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::entry::FileEntry;
+use barge_rsync::wire::idlist::IdNames;
 use barge_rsync::wire::iflags::Basis as BasisKind;
 use barge_rsync::wire::list::List;
 use barge_rsync::wire::sums::SumHead;
@@ -71,7 +72,7 @@ impl Receiving {
             match came {
                 Came::List(list) => {
                     self.asked_for(&list)?;
-                    self.side.attributes.learn(&list.names);
+                    self.learn(&list.names);
                     // A server that has nothing to send says no more.
                     let is_all = list.is_empty() && list.parent().is_none();
                     self.progress.list_came(&list);
@@ -97,6 +98,16 @@ impl Receiving {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Hears what the sender's users and groups are called. One that cannot be looked up here keeps its
+    /// number, which may be another's.
+    fn learn(&self, names: &IdNames) {
+        for (name, error) in self.side.attributes.learn(names) {
+            let doing = [error.op.as_bytes(), b" ", &texts::quoted(name)];
+            let line = texts::failed(Who::Receiver, &doing, &error);
+            self.side.run.say(Level::FileError, line);
         }
     }
 

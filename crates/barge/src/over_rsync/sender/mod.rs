@@ -52,7 +52,7 @@ use super::incoming::{Heard, Incoming};
 use super::outgoing::Outgoing;
 use super::read_ahead::{Bell, ReadAhead, Watch};
 use super::run::Run;
-use super::{Event, Input};
+use super::{Event, Input, Level};
 use crate::filter::{RuleList, RuleSources, rules_cross};
 
 /// Sends what `agreed` names, to the end of the run.
@@ -202,7 +202,10 @@ impl Sender {
             look,
             rules,
             encoder: FlistEncoder::new(format),
-            names: Box::new(HostNames { numeric }),
+            names: Box::new(HostNames {
+                run: Arc::clone(&self.run),
+                numeric,
+            }),
             queue: Arc::clone(queue),
             // What is named twice is listed twice, its links too.
             forgets_links: self.options.files_from.is_none() && self.paths.len() == 1,
@@ -386,17 +389,38 @@ fn part(run: &Run, incoming: &mut Incoming) -> Option<Failure> {
 
 /// The names of this host's accounts.
 struct HostNames {
+    run: Arc<Run>,
     /// They are kept to itself.
     numeric: bool,
 }
 
+impl HostNames {
+    /// The name that was looked up. Where it cannot be told, the number stands for somebody else at the
+    /// receiver, perhaps.
+    fn told(
+        &self,
+        id: u32,
+        look_up: impl Fn(u32) -> Result<Option<Vec<u8>>, barge_fs::Error>,
+    ) -> Option<Vec<u8>> {
+        if self.numeric {
+            return None;
+        }
+        look_up(id).unwrap_or_else(|error| {
+            let (op, reason) = (error.op, error.reason());
+            let line = format!("rsync: [sender] {op} {id} failed: {reason}\n");
+            self.run.say(Level::FileError, line);
+            None
+        })
+    }
+}
+
 impl Names for HostNames {
     fn user(&mut self, uid: u32) -> Option<Vec<u8>> {
-        barge_fs::user_name(uid).filter(|_| !self.numeric)
+        self.told(uid, barge_fs::user_name)
     }
 
     fn group(&mut self, gid: u32) -> Option<Vec<u8>> {
-        barge_fs::group_name(gid).filter(|_| !self.numeric)
+        self.told(gid, barge_fs::group_name)
     }
 }
 
