@@ -295,6 +295,7 @@ impl Receiving {
             Some(mut place) => {
                 let own = place.writer.finish();
                 let own = own.map_err(|error| self.write_failed(request, &error))?;
+                self.tell_unread(request, &place);
                 let verified = own == digest || own.as_bytes() == [0];
                 let bytes = self.machine.consumed() - before;
                 self.end(request, transfer, place, (bytes, verified.then_some(&own)))
@@ -303,6 +304,15 @@ impl Receiving {
         let index = request.item.index;
         self.tell(Told::Through { index, verdict });
         Ok(())
+    }
+
+    /// Tells why a file will not verify whose old content could not be read.
+    fn tell_unread(&self, request: &Request, place: &Place) {
+        if let Some(error) = &place.writer.unread {
+            let path = self.side.full_name(request.subject.entry());
+            let line = texts::failed(Who::Receiver, &[b"read of what is there of ", &path], error);
+            self.side.run.say(Level::Warning, line);
+        }
     }
 
     /// Takes what follows an answer, to the digest at its end.

@@ -25,6 +25,8 @@ pub(super) struct Writer {
     /// Of the basis, what is to be taken next: blocks that follow each other are one run.
     run: Range<u64>,
     window: Window,
+    /// Why the basis could not be read, the first time.
+    pub(super) unread: Option<Error>,
     pub(super) literal: u64,
     pub(super) matched: u64,
 }
@@ -69,6 +71,7 @@ impl Writer {
             gathered_len: 0,
             run: 0..0,
             window: Window::default(),
+            unread: None,
             literal: 0,
             matched: 0,
         }
@@ -106,7 +109,7 @@ impl Writer {
         let mut bytes = BytesMut::new();
         let mut rest = range.clone();
         while !rest.is_empty() {
-            let piece = self.read_basis(&rest)?;
+            let piece = self.read_basis(&rest);
             rest.start += piece.len() as u64;
             bytes.extend_from_slice(&piece);
         }
@@ -149,7 +152,7 @@ impl Writer {
     fn take_run(&mut self) -> Result<(), Error> {
         let mut run = std::mem::replace(&mut self.run, 0..0);
         while !run.is_empty() {
-            let bytes = self.read_basis(&run)?;
+            let bytes = self.read_basis(&run);
             let here = self.len();
             if matches!(self.basis, Basis::Itself) && run.start == here {
                 // It is there already.
@@ -164,31 +167,43 @@ impl Writer {
         Ok(())
     }
 
-    /// The first bytes of a run of the basis. A basis that has become shorter gives zeros: the
-    /// digest tells.
-    fn read_basis(&mut self, run: &Range<u64>) -> Result<Bytes, Error> {
+    /// The first bytes of a run of the basis. A basis that has become shorter, or cannot be read, gives
+    /// zeros: the digest tells.
+    fn read_basis(&mut self, run: &Range<u64>) -> Bytes {
         let end = self.window.start + self.window.bytes.len() as u64;
         if (self.window.start..end).contains(&run.start) {
             let from = (run.start - self.window.start) as usize;
             let len = (run.end.min(end) - run.start) as usize;
-            return Ok(self.window.bytes.slice(from..from + len));
+            return self.window.bytes.slice(from..from + len);
         }
         let wanted = usize::try_from(run.end - run.start)
             .unwrap_or(GATHER)
             .min(GATHER);
         let len = if run.start == end { GATHER } else { wanted };
         let mut bytes = BytesMut::zeroed(len);
-        let read = match &self.basis {
-            Basis::None => 0,
-            Basis::File(file) => file.read_at(&mut bytes, run.start)?,
-            Basis::Itself => self.staged.read_at(&mut bytes, run.start)?,
-        };
-        bytes.truncate(read.max(wanted));
+        let mut read = self.read_old(&mut bytes, run.start);
+        if read.is_err() && len > wanted {
+            // What was to be read ahead may be what cannot be read.
+            read = self.read_old(&mut bytes[..wanted], run.start);
+        }
+        if let Err(error) = read {
+            self.unread.get_or_insert(error);
+            bytes.fill(0);
+        }
+        bytes.truncate(read.unwrap_or(0).max(wanted));
         self.window = Window {
             start: run.start,
             bytes: bytes.freeze(),
         };
-        Ok(self.window.bytes.slice(..wanted))
+        self.window.bytes.slice(..wanted)
+    }
+
+    fn read_old(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Error> {
+        match &self.basis {
+            Basis::None => Ok(0),
+            Basis::File(file) => file.read_at(bytes, offset),
+            Basis::Itself => self.staged.read_at(bytes, offset),
+        }
     }
 
     fn gather(&mut self, bytes: Bytes) -> Result<(), Error> {
@@ -260,7 +275,34 @@ const PAGE: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use barge_fs::Root;
+    use barge_types::{Name, RelPath};
+
     use super::*;
+
+    #[test]
+    fn basis_that_cannot_be_read_gives_zeros_and_what_came_besides_is_kept() {
+        // Nothing is mapped at the beginning of this process's memory: EIO.
+        let process = format!("/proc/{}", std::process::id());
+        let process = Root::open(Path::new(&process)).unwrap();
+        let memory = Name::new(b"mem").unwrap();
+        let basis = process.dir(&RelPath::root()).unwrap().open_file(&memory);
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Root::open(folder.path()).unwrap().dir(&RelPath::root());
+        let staged = dir.unwrap().stage_unique(&memory).unwrap();
+        let basis = Basis::File(basis.unwrap());
+        let mut writer = Writer::new(staged, basis, Zeros::Written, Checksum::Md5);
+        writer.literal(Bytes::from_static(b"new")).unwrap();
+        writer.matched(0..700).unwrap();
+        assert_eq!(writer.matched_bytes(700..703).unwrap(), &[0; 3][..]);
+        let digest = writer.finish().unwrap();
+        let mut expected = WholeDigest::new(Checksum::Md5);
+        expected.update(&[&b"new"[..], &[0; 703]].concat());
+        assert_eq!(digest.as_bytes(), expected.finish().as_bytes());
+        assert_eq!(writer.unread.map(|error| error.errno), Some(5));
+    }
 
     #[test]
     fn zeros_are_told_from_data_at_the_bounds_of_pages() {
