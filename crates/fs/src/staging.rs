@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use barge_types::{Meta, Name, Xattr, XattrName};
 use nix::errno::Errno;
@@ -148,19 +148,36 @@ impl Dir {
         })
     }
 
-    /// Whether a temporary file is nobody's any more: whoever writes one holds its lock
-    /// (`flock(2)`), and has not just made it. False where that cannot be told.
+    /// Whether what has a temporary name is nobody's any more: whoever writes a file holds its lock
+    /// (`flock(2)`), and has not just made it; anything else gets its last name as soon as it is
+    /// made. False where that cannot be told.
     pub fn is_abandoned(&self, name: &Name) -> bool {
-        if !is_own_temporary(name) {
-            return false;
+        self.is_abandoned_at(name, SystemTime::now())
+    }
+
+    fn is_abandoned_at(&self, name: &Name, now: SystemTime) -> bool {
+        let is_old = |time| now.duration_since(time).is_ok_and(|age| age > FRESH);
+        match self.stat(name) {
+            Ok(stat) if !is_own_temporary(name) || stat.kind == StatKind::Directory => false,
+            Ok(stat) if stat.kind == StatKind::File => self.is_unlocked(name, &is_old),
+            // Its other times may be those of its source already.
+            Ok(stat) => {
+                let secs = u64::try_from(stat.ctime.secs()).ok();
+                let changed = secs.map(Duration::from_secs);
+                let changed = changed.and_then(|after| UNIX_EPOCH.checked_add(after));
+                changed.is_some_and(is_old)
+            }
+            Err(_) => false,
         }
+    }
+
+    fn is_unlocked(&self, name: &Name, is_old: &dyn Fn(SystemTime) -> bool) -> bool {
         let Ok(file) = self.open_for("openat O_RDWR", name, IN_PLACE) else {
             return false;
         };
         let modified = file.metadata().ok().filter(Metadata::is_file);
-        let age = modified.and_then(|file| file.modified().ok()?.elapsed().ok());
         // A file is made before its lock is taken.
-        age.is_some_and(|age| age > FRESH)
+        modified.is_some_and(|file| file.modified().is_ok_and(is_old))
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
@@ -587,7 +604,7 @@ fn hold(file: &File) {
     let _ = flock(file, FlockOperation::NonBlockingLockExclusive);
 }
 
-/// Younger files may not have their lock yet.
+/// Younger files may not have their lock yet, and anything else not its last name.
 const FRESH: Duration = Duration::from_secs(60);
 
 fn is_ours(stat: &Stat) -> bool {
@@ -643,7 +660,6 @@ mod tests {
     use std::fs;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::PermissionsExt;
-    use std::time::SystemTime;
 
     use barge_types::{Kind, RelPath};
 
@@ -845,6 +861,29 @@ mod tests {
             }
             fs::write(folder.path().join("other"), "").unwrap();
             assert!(!dir.is_abandoned(&name("other")), "no name of ours");
+        }
+    }
+
+    #[test]
+    fn temporary_link_or_node_is_abandoned_when_it_is_not_new() {
+        for (_folder, root) in roots() {
+            let dir = root.dir(&RelPath::root()).unwrap();
+            let (soon, later) = (SystemTime::now(), SystemTime::now() + 2 * FRESH);
+            for is_link in [true, false] {
+                let name = unique_name().unwrap();
+                match is_link {
+                    true => dir.make_symlink(&name, b"anywhere").unwrap(),
+                    false => dir.make_node(&name, &Kind::Fifo).unwrap(),
+                }
+                assert!(!dir.is_abandoned_at(&name, soon));
+                assert!(dir.is_abandoned_at(&name, later));
+            }
+            dir.make_symlink(&name("link"), b"anywhere").unwrap();
+            let folder = unique_name().unwrap();
+            dir.make_dir(&folder).unwrap();
+            for other in [name("link"), folder, name("absent")] {
+                assert!(!dir.is_abandoned_at(&other, later), "none of ours");
+            }
         }
     }
 
