@@ -508,7 +508,9 @@ pub(crate) const GROUPS: &[Group] = &[
         .onto(Empty)
         .in_order(Order::KeptByPush),
     group("link-dest-old", &["-ai", "--link-dest=../alternative"]),
+    group("link-dest-absent", &["-ai", "--link-dest=../alternative"]).onto(Absent),
     group("copy-dest", &["-ai", "--copy-dest=../alternative"]).onto(Empty),
+    group("copy-dest-absent", &["-aii", "--copy-dest=../alternative"]).onto(Absent),
     group("compare-dest", &["-ai", "--compare-dest=../alternative"]).onto(Empty),
     group(
         "compare-dest-old",

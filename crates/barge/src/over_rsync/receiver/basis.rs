@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use barge_fs::{Dir, Root, StatKind};
+use barge_fs::{Dir, Error, Root, StatKind};
 use barge_rsync::options::BasisKind;
 use barge_rsync::wire::iflags::{Basis, ItemFlags};
 use barge_types::{Kind, Name, RelPath};
@@ -116,6 +116,23 @@ impl Generator {
             }
         }
         best
+    }
+
+    /// The alternate directory itself that fits the root of the transfer best, the first of equals.
+    pub(super) fn root_of_alternates(&self, at: &At<'_>) -> Option<Found> {
+        let attributes = &self.side.attributes;
+        let look = |root: &Root| -> Result<Found, Error> {
+            let dir = root.dir(&RelPath::root())?;
+            let stat = attributes.seen(On::Dir(&dir), dir.stat_self()?)?;
+            let xattrs = attributes.there(On::Dir(&dir), &stat)?;
+            Ok(Found { stat, xattrs })
+        };
+        let roots = self.side.alternates().iter().flatten();
+        let mut found: Vec<_> = roots.filter_map(|root| look(root).ok()).collect();
+        let none = ItemFlags::default();
+        let fits = |found: &Found| self.differences(at, found, none).0 == none;
+        let best = found.iter().position(fits).unwrap_or(0);
+        (best < found.len()).then(|| found.swap_remove(best))
     }
 
     fn in_alternate(
@@ -282,7 +299,7 @@ impl Generator {
         alternate: &Alternate,
         want: &Want,
         resolved: &Resolved,
-    ) -> Result<(), barge_fs::Error> {
+    ) -> Result<(), Error> {
         let Some(dir) = self.dir() else {
             return Ok(());
         };
@@ -290,7 +307,7 @@ impl Generator {
         let mut staged = dir.stage_unique(name)?;
         let copied = staged.copy_from(&source, 0..alternate.found.stat.size)?;
         if copied != at.entry.len {
-            return Err(barge_fs::Error {
+            return Err(Error {
                 op: "copy_file_range",
                 errno: super::receive::EIO,
             });

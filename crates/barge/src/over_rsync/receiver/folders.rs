@@ -267,11 +267,13 @@ impl Generator {
     /// A directory that is made is new, or one that an alternate directory has.
     fn flags_of_new(&mut self, at: &At<'_>) -> ItemFlags {
         let name = Name::new(at.entry.path.base()).ok();
-        let alternate = name
-            .filter(|_| self.here_is_above(at))
-            .and_then(|name| self.alternate(at, &name, None));
-        match alternate {
-            Some(alternate) => self.differences(at, &alternate.found, ItemFlags::LOCAL).0,
+        let found = match name.filter(|_| self.here_is_above(at)) {
+            _ if at.entry.path.is_root() => self.root_of_alternates(at),
+            Some(name) => self.alternate(at, &name, None).map(|it| it.found),
+            None => None,
+        };
+        match found {
+            Some(found) => self.differences(at, &found, ItemFlags::LOCAL).0,
             None => {
                 let resolved = self.side.attributes.resolve(at.entry, None, &[]);
                 ItemFlags::NEW | ItemFlags::LOCAL | resolved.flags
