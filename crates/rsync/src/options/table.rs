@@ -455,6 +455,17 @@ sent as what it is; rsync 3.5.0 ends there (11). The receiving side keeps no att
 them, and a file's owner can so give it a `security.capability` for the day it is brought back. ACLs are
 kept of a new directory with attributes, too; rsync 3.5.0 keeps them when it comes there again.
 
+A client that pulls refuses (4) deletions with `--relative` or `--files-from` where only the server could
+say which directories were asked for and which are only on the way: with a list that is on the server
+(`--files-from=:FILE`), with `--old-args`, and with a path that begins with `~`. With `--trust-sender` the
+server's word counts, as it does with rsync.
+
+Of a directory that is to be deleted, what lies more than 512 levels below it stays, which is an error (23).
+
+A name of a user or group that this host does not know leaves the number as it is, as with rsync. One that
+cannot be looked up, because the data cannot be read, does so too, but is an error (23); in `--usermap`
+and `--groupmap` it ends the run before anything is transferred (1).
+
 A server takes no filter options: rules come from its client, over the connection. A daemon's client
 may not name files of the daemon's machine (`--exclude-from`, `--include-from`, `--password-file`,
 `--early-input`, `--log-file`, `--log-file-format`), and not `--copy-devices` and `--write-devices`
