@@ -511,6 +511,11 @@ pub(crate) const GROUPS: &[Group] = &[
     group("link-dest-absent", &["-ai", "--link-dest=../alternative"]).onto(Absent),
     group("copy-dest", &["-ai", "--copy-dest=../alternative"]).onto(Empty),
     group("copy-dest-absent", &["-aii", "--copy-dest=../alternative"]).onto(Absent),
+    group(
+        "link-dest-no-times",
+        &["-rlii", "--link-dest=../alternative"],
+    )
+    .onto(Absent),
     group("compare-dest", &["-ai", "--compare-dest=../alternative"]).onto(Empty),
     group(
         "compare-dest-old",
@@ -547,6 +552,15 @@ pub(crate) const GROUPS: &[Group] = &[
     // What changes the source.
     group("remove-source", &["-ai", "--remove-source-files"]).moving(),
     group("remove-source-xattrs", &["-aXi", "--remove-source-files"]).moving(),
+    group(
+        "remove-source-compare",
+        &[
+            "-ai",
+            "--remove-source-files",
+            "--compare-dest=../alternative",
+        ],
+    )
+    .moving(),
     group(
         "remove-source-delayed",
         &["-aHi", "--remove-source-files", "--delay-updates"],

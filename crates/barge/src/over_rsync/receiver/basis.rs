@@ -192,7 +192,7 @@ impl Generator {
         };
         let links = (alternate.fit, kind) == (Fit::All, BasisKind::Link);
         match alternate.fit {
-            Fit::All if kind == BasisKind::Compare => return self.left_out(at, name),
+            Fit::All if kind == BasisKind::Compare => return self.left_out(at, name, &alternate),
             _ if is_there && !links => return Ok(None),
             Fit::Kind => return self.ask_from_alternate(at, name, alternate),
             Fit::All | Fit::Content => {}
@@ -207,7 +207,12 @@ impl Generator {
     }
 
     /// It is in the alternate directory, and so not to be here.
-    fn left_out(&mut self, at: &At<'_>, name: &Name) -> Result<Option<Step>, Failure> {
+    fn left_out(
+        &mut self,
+        at: &At<'_>,
+        name: &Name,
+        alternate: &Alternate,
+    ) -> Result<Option<Step>, Failure> {
         if !self.side.options.dry_run && self.find_now(name).is_some() {
             if !self.keep_before(at, name) {
                 return Ok(Some(Step::Nothing));
@@ -218,17 +223,16 @@ impl Generator {
             }
             self.target_dir().touch();
         }
+        self.side
+            .may_go_for(at.index, at.entry, &alternate.dir, name);
         self.stays_out(at).map(Some)
     }
 
-    /// Says that an entry is as it is to be where it is, and that is not here.
+    /// Says that an entry is as it is to be where it is, and that is not here: nothing is there that
+    /// other names of it could be linked to, or that its source could go for.
     pub(super) fn stays_out(&mut self, at: &At<'_>) -> Result<Step, Failure> {
-        let step = self.up_to_date(at, ItemFlags::default())?;
-        // Nothing is there that other names of the file could be linked to.
-        Ok(match self.group(at) {
-            Some(_) => Step::Nothing,
-            None => step,
-        })
+        self.up_to_date(at, ItemFlags::default())?;
+        Ok(Step::Nothing)
     }
 
     /// Keeps what an alternate takes the place of, where that is wanted.

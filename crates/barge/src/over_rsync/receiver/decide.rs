@@ -205,7 +205,8 @@ impl Rules {
         if self.keeps_time(entry) {
             return self.times_differ(entry.mtime, have.mtime);
         }
-        let local = begun.has(ItemFlags::LOCAL) && (!begun.has(ItemFlags::NAME_FOLLOWS) || renamed);
+        let local = begun.has(ItemFlags::LOCAL) && !entry.is_dir();
+        let local = local && (!begun.has(ItemFlags::NAME_FOLLOWS) || renamed);
         begun.has(ItemFlags::TRANSFER) || local
     }
 }
