@@ -511,6 +511,10 @@ pub(crate) const GROUPS: &[Group] = &[
     group("link-dest-absent", &["-ai", "--link-dest=../alternative"]).onto(Absent),
     group("copy-dest", &["-ai", "--copy-dest=../alternative"]).onto(Empty),
     group("copy-dest-absent", &["-aii", "--copy-dest=../alternative"]).onto(Absent),
+    group("link-dest-dry", &["-ani", "--link-dest=../alternative"]).onto(Absent),
+    group("link-dest-nowhere", &["-ai", "--link-dest=../nowhere"])
+        .onto(Absent)
+        .only(Roles::Local),
     group(
         "link-dest-no-times",
         &["-rlii", "--link-dest=../alternative"],

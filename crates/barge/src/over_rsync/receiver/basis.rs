@@ -74,7 +74,8 @@ impl Side {
                 BasisKind::Copy => "copy",
                 BasisKind::Link => "link",
             };
-            let named = texts::printable(named.as_encoded_bytes());
+            let named = self.target().shown_beside(named);
+            let named = texts::printable(&named);
             let line = format!("--{word}-dest arg does not exist: {named}\n");
             self.run.say(Level::Warning, line);
         }

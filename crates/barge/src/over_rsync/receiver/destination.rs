@@ -61,12 +61,26 @@ impl Target {
         self.place.open(&self.named(named))
     }
 
+    /// A directory that an option names, in messages: in a module as it is named.
+    pub(super) fn shown_beside(&self, named: &OsStr) -> Vec<u8> {
+        let named = named.as_bytes();
+        match (
+            &self.root,
+            self.place.module.is_some() || named.starts_with(b"/"),
+        ) {
+            (_, true) => named.to_vec(),
+            (None, false) => beside_absent(&self.shown, named),
+            (Some(_), false) => [&self.shown, &b"/"[..], named].concat(),
+        }
+    }
+
     fn named(&self, named: &OsStr) -> Vec<u8> {
         let named = named.as_bytes();
         match (self.place.module.is_some(), named.starts_with(b"/")) {
             (true, true) => below(named),
             (true, false) => below(&[&self.path, &b"/"[..], named].concat()),
             (false, true) => named.to_vec(),
+            (false, false) if self.root.is_none() => beside_absent(&self.path, named),
             (false, false) => [&self.path, &b"/"[..], named].concat(),
         }
     }
@@ -417,6 +431,18 @@ fn below(path: &[u8]) -> Vec<u8> {
     }
 }
 
+/// A path from a directory that is not there, and so leads nowhere: what goes up in it begins above.
+fn beside_absent(dir: &[u8], mut named: &[u8]) -> Vec<u8> {
+    let mut dir = trimmed(dir);
+    while let Some(rest) = named.strip_prefix(b"../")
+        && !matches!(split(dir), (_, b"" | b"." | b".."))
+    {
+        dir = split(dir).0;
+        named = rest;
+    }
+    [dir, b"/", named].concat()
+}
+
 /// The directory of a path, and the last name in it.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
@@ -442,6 +468,21 @@ mod tests {
             ("a/..", "."),
         ] {
             assert_eq!(below(path.as_bytes()), is.as_bytes(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_beside_an_absent_directory_is_found_without_it() {
+        for (dir, named, is) in [
+            ("new", "../old", "./old"),
+            ("a/new/", "../old", "a/old"),
+            ("/a/new", "../old/../x", "/a/old/../x"),
+            ("/new", "../../old", "//../old"),
+            ("../new", "../../old", "../../old"),
+            ("new", "old", "new/old"),
+        ] {
+            let path = beside_absent(dir.as_bytes(), named.as_bytes());
+            assert_eq!(path, is.as_bytes(), "{dir} {named}");
         }
     }
 
