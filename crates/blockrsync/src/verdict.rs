@@ -75,7 +75,15 @@ impl Verdict {
                 let Some(text) = body.get(2..2 + len) else {
                     return Ok(None);
                 };
-                let text = String::from_utf8_lossy(text).into_owned();
+                // It is for a log or a terminal, which must not obey it.
+                let shown = |c: char| {
+                    if c.is_control() {
+                        char::REPLACEMENT_CHARACTER
+                    } else {
+                        c
+                    }
+                };
+                let text = String::from_utf8_lossy(text).chars().map(shown).collect();
                 (2 + len, Self::Refused(text))
             }
             _ => return Err(WireError::Damaged("no word of a target's".to_owned())),
@@ -125,6 +133,16 @@ mod tests {
         assert_eq!(said.len(), WORD_LEN + 2 + MAX_TEXT);
         let mut input = BytesMut::from(&b"barge block fail\x01\x04"[..]);
         assert!(Verdict::decode(&mut input).is_err());
+    }
+
+    #[test]
+    fn terminal_hears_no_orders_in_a_refusal() {
+        let said = Verdict::Refused("no\x1b[2J\nspace\u{9b}".to_owned()).encode();
+        let heard = Verdict::decode(&mut BytesMut::from(&said[..]))
+            .unwrap()
+            .unwrap();
+        let expected = "no\u{fffd}[2J\u{fffd}space\u{fffd}";
+        assert_eq!(heard, Verdict::Refused(expected.to_owned()));
     }
 
     proptest! {

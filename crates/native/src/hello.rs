@@ -300,7 +300,7 @@ impl Purpose {
     fn decode(fields: &mut Reader) -> Result<Self, ProtocolError> {
         match fields.u8("a purpose")? {
             0 => {
-                let volume = text(fields, "a volume's name", MAX_VOLUME)?;
+                let volume = name(fields, "a volume's name", MAX_VOLUME)?;
                 let streams = fields.u8("streams")?;
                 within("streams", streams.into(), MAX_STREAMS.into())?;
                 let order = Order::decode(fields)?;
@@ -318,7 +318,7 @@ impl Purpose {
             }),
             2 => Ok(Self::Device(DeviceCall::decode(fields)?)),
             3 => Ok(Self::GiveUp {
-                volume: text(fields, "a device's name", MAX_VOLUME)?,
+                volume: name(fields, "a device's name", MAX_VOLUME)?,
                 session: fields.u128("a session")?,
                 why: GiveUp::decode(fields)?,
             }),
@@ -339,7 +339,7 @@ impl DeviceCall {
     }
 
     fn decode(fields: &mut Reader) -> Result<Self, ProtocolError> {
-        let volume = text(fields, "a device's name", MAX_VOLUME)?;
+        let volume = name(fields, "a device's name", MAX_VOLUME)?;
         let session = fields.u128("a session")?;
         let size = within("a device's size", fields.u64("a size")?, i64::MAX as u64)?;
         Ok(Self {
@@ -591,12 +591,22 @@ fn received(fields: &mut Reader) -> Result<Received, ProtocolError> {
     Ok([control, fields.varint("a message number", u64::MAX)?])
 }
 
-/// Text for a person: what is not UTF-8 in it is replaced.
+/// Text for a person: what is not UTF-8 in it is replaced, and what a terminal would obey.
 pub(crate) fn text(
     fields: &mut Reader,
     what: &'static str,
     limit: usize,
 ) -> Result<String, ProtocolError> {
+    let shown = |c: char| match c.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    };
+    let text = name(fields, what, limit)?;
+    Ok(text.chars().map(shown).collect())
+}
+
+/// A name to look up: what is not UTF-8 in it is replaced.
+fn name(fields: &mut Reader, what: &'static str, limit: usize) -> Result<String, ProtocolError> {
     let bytes = fields.counted(what, limit)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -653,6 +663,19 @@ mod tests {
                 why: GiveUp::Unreadable,
             }),
         ]
+    }
+
+    #[test]
+    fn terminal_hears_no_orders_in_a_refusal() {
+        let refusal = |text: &str| {
+            Answer::Refused(Refusal {
+                code: RefusalCode::Busy,
+                text: text.to_owned(),
+            })
+        };
+        let said = refusal("no\x1b[2J\nroom").encode().head.slice(4..);
+        let heard = Answer::decode(Tag::Refused, said);
+        assert_eq!(heard, Ok(refusal("no\u{fffd}[2J\u{fffd}room")));
     }
 
     fn device(size: u64, start: u64, end: u64) -> Purpose {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use barge_blockrsync::{BlockHash, Grid, Whole};
 use barge_fs::Disk;
 use barge_native::{DEVICE_PART, DeviceCall, DeviceStep, Refusal, RefusalCode, VERSION, Welcome};
-use barge_types::{Changes, Outcome, Tally};
+use barge_types::{Changes, Class, FailedPath, Outcome, RelPath, Side, Tally};
 
 use super::{block, lock};
 use crate::bridge::WINDOW;
@@ -60,6 +60,14 @@ struct State {
 struct DonePart {
     end: u64,
     digest: BlockHash,
+}
+
+/// Why a run fell short of its end.
+#[derive(Debug)]
+pub(super) enum Short {
+    Error(Error),
+    /// The source could not be read, or not be read twice alike.
+    Source(Class),
 }
 
 /// How far a run is.
@@ -229,19 +237,19 @@ impl Run {
         state.writers.values().for_each(|writer| writer.stop.stop());
     }
 
-    /// What came of it; `error` unless all was on the disk, or the disk failed.
-    pub(super) fn end(&self, error: Error, monitor: &Monitor) -> RunEnd {
+    /// What came of it, which is `short` unless all was on the disk, or the disk failed.
+    pub(super) fn end(&self, short: Short, monitor: &Monitor) -> RunEnd {
         let (phase, failure) = {
             let state = lock(&self.state);
             (state.phase, state.failure)
         };
-        let error = match (phase, failure) {
+        let short = match (phase, failure) {
             (Phase::Finished, _) => None,
             (_, Some(failure)) => {
                 let text = format!("{}: {failure}", self.path.display());
-                Some(Error::TargetFull(text))
+                Some(Short::Error(Error::TargetFull(text)))
             }
-            _ => Some(error),
+            _ => Some(short),
         };
         let differed = self.differed.load(Ordering::Acquire);
         let mut tally = Tally {
@@ -249,16 +257,31 @@ impl Run {
             bytes_sent: self.written.load(Ordering::Acquire),
             ..Tally::default()
         };
-        if error.is_none() {
-            tally.bytes_matched = self.size.saturating_sub(differed);
-            tally.count(&match differed {
-                0 => Outcome::Unchanged,
-                _ => Outcome::Updated(Changes::CONTENT),
-            });
+        let (mut failures, mut error) = (Vec::new(), None);
+        match short {
+            None => {
+                tally.bytes_matched = self.size.saturating_sub(differed);
+                tally.count(&match differed {
+                    0 => Outcome::Unchanged,
+                    _ => Outcome::Updated(Changes::CONTENT),
+                });
+            }
+            Some(Short::Source(class)) => {
+                let failure = barge_types::Failure {
+                    side: Side::Source,
+                    op: "read".into(),
+                    errno: 0,
+                    class,
+                };
+                tally.count(&Outcome::Failed(failure.clone()));
+                let path = RelPath::root();
+                failures.push(FailedPath { path, failure });
+            }
+            Some(Short::Error(why)) => error = Some(why),
         }
         let end = SessionEnd {
             tally,
-            failures: Vec::new(),
+            failures,
             undeleted: 0,
             error,
             last_words: false,

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use barge_fs::Disk;
 use barge_native::{Answer, DeviceCall, DeviceStep, GiveUp, Refusal, RefusalCode};
+use barge_types::Class;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::line;
-use super::run::{Phase, Run, Seat, refusal};
+use super::run::{Phase, Run, Seat, Short, refusal};
 use crate::error::Error;
 use crate::monitor::Monitor;
 use crate::over_native::Stream;
@@ -86,7 +87,7 @@ impl Device {
             is_over
         };
         if tokio::task::spawn_blocking(work).await.unwrap_or(false) {
-            self.end(&run, Error::Lost(NOT_BACK.to_owned())).await;
+            self.end(&run, not_back()).await;
         }
     }
 
@@ -137,7 +138,7 @@ impl Device {
         if let Some(before) = active.take()
             && (before.phase() == Phase::Finished || before.has_failed())
         {
-            self.report(&before, Error::Lost(NOT_BACK.to_owned()));
+            self.report(&before, not_back());
         }
         let run = self.begin(call).await?;
         let seat = run.seat(call.step)?;
@@ -175,20 +176,20 @@ impl Device {
             };
             if connected.elapsed() >= patience {
                 *active = None;
-                self.report(&run, Error::Lost(NOT_BACK.to_owned()));
+                self.report(&run, not_back());
                 return;
             }
         }
     }
 
-    /// Ends a run, if nobody else has; `error` unless it came to its own end.
-    async fn end(&self, run: &Weak<Run>, error: Error) {
+    /// Ends a run, if nobody else has.
+    async fn end(&self, run: &Weak<Run>, short: Short) {
         let mut active = self.active.lock().await;
         if let Some(run) = run.upgrade()
             && is_the_same(active.as_ref(), &run)
         {
             *active = None;
-            self.report(&run, error);
+            self.report(&run, short);
         }
     }
 
@@ -205,16 +206,20 @@ impl Device {
         let frame = Answer::Welcome(run.welcome()).encode();
         let _ = connection.write_all(&frame.head).await;
         let _ = connection.shutdown().await;
-        let error = match why {
-            GiveUp::Interrupted => Error::Interrupted("the client was told to stop".to_owned()),
-            GiveUp::Changed => {
-                Error::Aborted("the source changed each time it was read".to_owned())
+        let short = match why {
+            GiveUp::Changed => Short::Source(Class::Changed),
+            GiveUp::Unreadable => Short::Source(Class::Io),
+            GiveUp::Interrupted => {
+                let text = "the client was told to stop".to_owned();
+                Short::Error(Error::Interrupted(text))
             }
-            GiveUp::Unreadable => Error::Aborted("the source cannot be read".to_owned()),
-            GiveUp::Failed => Error::Aborted("the client cannot go on".to_owned()),
+            GiveUp::Failed => {
+                let text = "the client cannot go on".to_owned();
+                Short::Error(Error::Aborted(text))
+            }
         };
         let run = Arc::downgrade(&run);
-        self.break_off(&run, error).await;
+        self.break_off(&run, short).await;
     }
 
     /// Ends the run that is on, if there is one, and returns when nothing of it is left.
@@ -222,24 +227,25 @@ impl Device {
         let run = self.active.lock().await.as_ref().map(Arc::downgrade);
         if let Some(run) = run {
             let text = "the server was told to stop".to_owned();
-            self.break_off(&run, Error::Interrupted(text)).await;
+            let short = Short::Error(Error::Interrupted(text));
+            self.break_off(&run, short).await;
         }
     }
 
     /// Ends a run before its time, when its connections have ended.
-    async fn break_off(&self, run: &Weak<Run>, error: Error) {
+    async fn break_off(&self, run: &Weak<Run>, short: Short) {
         if let Some(run) = run.upgrade() {
             run.stop();
         }
         while run.upgrade().is_some_and(|run| run.is_connected()) {
             tokio::time::sleep(LOOK_AT_BUSY).await;
         }
-        self.end(run, error).await;
+        self.end(run, short).await;
     }
 
-    /// Tells the end of a run; `error` unless it came to its own.
-    fn report(&self, run: &Run, error: Error) {
-        let end = run.end(error, &self.monitor);
+    /// Tells the end of a run, which is `short` unless it came to its own.
+    fn report(&self, run: &Run, short: Short) {
+        let end = run.end(short, &self.monitor);
         let _ = self.ended.send((self.name.clone(), end));
     }
 }
@@ -253,7 +259,9 @@ fn is_the_same(active: Option<&Arc<Run>>, run: &Arc<Run>) -> bool {
     active.is_some_and(|active| Arc::ptr_eq(active, run))
 }
 
-const NOT_BACK: &str = "the client did not come back";
+fn not_back() -> Short {
+    Short::Error(Error::Lost("the client did not come back".to_owned()))
+}
 
 /// How long a client waits for another run to end, less than it waits for an answer, and how often is
 /// looked whether it has.

@@ -24,6 +24,7 @@ pub(super) fn digests<E>(
     let runs = (0..grid.count()).step_by(at_once as usize);
     let runs = runs.map(|first| grid.range(first).start..grid.range(first + at_once - 1).end);
     in_order(
+        part.threads(),
         runs,
         |range: Range<u64>, buffer| (range.end, run(part, &digester, &range, buffer)),
         |(end, digests)| take(&digests.map_err(&fails)?, end),

@@ -5,7 +5,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Does `work` on each of `jobs`, several at a time, and hands the results to `take` in the order of the
+/// Does `work` on each of `jobs`, on so many threads, and hands the results to `take` in the order of the
 /// jobs. At most two results a thread wait to be taken.
 ///
 /// Each thread has a buffer, which it passes from one job to the next.
@@ -14,11 +14,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 ///
 /// The first of `take`; what is not under way then is not begun.
 pub(super) fn in_order<J: Send, T: Send, E>(
+    threads: usize,
     jobs: impl Iterator<Item = J>,
     work: impl Fn(J, &mut Vec<u8>) -> T + Sync,
     mut take: impl FnMut(T) -> Result<(), E>,
 ) -> Result<(), E> {
-    let threads = threads();
     thread::scope(|scope| {
         let (ask, asked) = bounded::<(J, Sender<T>)>(2 * threads);
         for _ in 0..threads {
@@ -55,7 +55,7 @@ fn answer<T>(result: &Receiver<T>) -> T {
 }
 
 /// Reading and digesting: two a processor, because storage lets them wait.
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     2 * thread::available_parallelism()
         .map_or(1, usize::from)
         .min(16)
@@ -69,6 +69,7 @@ mod tests {
     fn results_come_in_the_order_of_the_jobs() {
         let mut taken = Vec::new();
         let done: Result<(), ()> = in_order(
+            threads(),
             0..500,
             |job: u32, _| {
                 if job.is_multiple_of(7) {
@@ -89,6 +90,7 @@ mod tests {
     fn first_error_ends_it() {
         let mut taken = 0;
         let done = in_order(
+            threads(),
             0..1_000_000,
             |job: u32, _| job,
             |job| {

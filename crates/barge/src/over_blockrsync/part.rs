@@ -5,7 +5,7 @@ use std::ops::Range;
 use barge_blockrsync::{Grid, WireError};
 use barge_fs::{Disk, Error};
 
-use super::Failure;
+use super::{Failure, in_order};
 
 /// What one conversation is about. Offsets are its own.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,30 @@ impl<'a> Part<'a> {
         self.grid
     }
 
+    /// How many threads read and digest it: several parts at a time have their own.
+    pub(super) fn threads(&self) -> usize {
+        match self.fit {
+            Fit::Exactly => in_order::threads().min(THREADS_OF_A_PART),
+            Fit::Any | Fit::AtMost => in_order::threads(),
+        }
+    }
+
+    /// Whether a target of this length can be what this is to be sent to.
+    pub(super) fn expect_target(&self, len: u64) -> Result<(), Failure> {
+        match self.fit == Fit::Exactly && len != self.grid.len() {
+            true => Err(another_length(len)),
+            false => Ok(()),
+        }
+    }
+
+    /// How many blocks a target can have at most.
+    pub(super) fn most_blocks(&self) -> u64 {
+        match self.fit {
+            Fit::Exactly => self.grid.count(),
+            Fit::Any | Fit::AtMost => u64::MAX,
+        }
+    }
+
     /// Whether a source of this length may be written here.
     pub(super) fn expect_room(&self, source_len: u64) -> Result<(), Failure> {
         let target = self.grid.len();
@@ -69,10 +93,7 @@ impl<'a> Part<'a> {
             Fit::AtMost | Fit::Exactly if source_len > target => {
                 Err(Failure::TooSmall { source_len, target })
             }
-            Fit::Exactly if source_len < target => Err(Failure::Wire(WireError::Number {
-                what: "the length of a part",
-                value: i64::try_from(source_len).unwrap_or(i64::MAX),
-            })),
+            Fit::Exactly if source_len < target => Err(another_length(source_len)),
             Fit::AtMost | Fit::Exactly => Ok(()),
         }
     }
@@ -122,3 +143,12 @@ impl<'a> Part<'a> {
         self.base + range.start..self.base + range.end
     }
 }
+
+fn another_length(len: u64) -> Failure {
+    Failure::Wire(WireError::Number {
+        what: "the length of a part",
+        value: i64::try_from(len).unwrap_or(i64::MAX),
+    })
+}
+
+const THREADS_OF_A_PART: usize = 4;

@@ -152,10 +152,14 @@ impl Outgoing<'_> {
         if is_ours {
             expect_ready(&mut *line.input, &mut rest)?;
         }
+        if let Greeting::Barge { len } = peer {
+            self.part.expect_target(len)?;
+        }
         let list = List {
             decoder: ListDecoder::new(self.part.grid().block(), rest),
             input: &mut *line.input,
             patience: is_ours.then_some(SILENCE),
+            most: self.part.most_blocks(),
             next: None,
         };
         let (wanted, transcript, rest) = self.compare(list)?;
@@ -212,6 +216,7 @@ impl Outgoing<'_> {
         let part = self.part;
         let (grid, digester) = (part.grid(), Digester::new(part.grid().block()));
         in_order(
+            part.threads(),
             wanted.iter().zip(0..),
             |(index, place), _| {
                 let content = blocks::content(part, &grid.range(index));
@@ -325,6 +330,8 @@ struct List<'a> {
     decoder: ListDecoder,
     input: &'a mut dyn Input,
     patience: Option<Duration>,
+    /// How many blocks there can be.
+    most: u64,
     /// Read, and not asked for yet.
     next: Option<ListItem>,
 }
@@ -353,6 +360,9 @@ impl List<'_> {
     fn read(&mut self) -> Result<Option<ListItem>, Failure> {
         loop {
             if let Some(item) = self.decoder.poll()? {
+                if item.index >= self.most {
+                    return Err(WireError::Trailing("the target's list").into());
+                }
                 return Ok(Some(item));
             }
             if self.decoder.is_through() {
