@@ -39,6 +39,15 @@ impl Stage {
         assert!(!text.contains("panic"), "{what}: {text}");
     }
 
+    /// Refuses each of these lists, and is unharmed.
+    #[track_caller]
+    fn refuses_lists(&self, options: &[&str], cases: Vec<(&str, Vec<Entry>)>) {
+        for (what, entries) in cases {
+            self.refuses(what, || self.attack(options, list(&entries)));
+            self.unharmed(what);
+        }
+    }
+
     /// The daemon's connection may end a moment after the peer has seen its end.
     fn logs_more_than(&self, errors: usize) -> bool {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
@@ -157,101 +166,130 @@ fn list_is_not_said_to_be_done_before_another_or_the_end_of_lists_has_come() {
 }
 
 #[test]
-fn list_that_no_sender_may_send_is_refused_before_anything_is_touched() {
+fn name_that_no_sender_may_list_is_refused_before_anything_is_touched() {
     let stage = Stage::new();
+    let root = Entry::dir(b".");
+    let named = |name: &[u8]| vec![root.clone(), Entry::file(name, 1)];
+    stage.refuses_lists(
+        &[],
+        vec![
+            ("a name that climbs", named(b"../outside/x")),
+            ("a name that climbs late", named(b"sub/../../outside/x")),
+            ("a name that is dots", named(b"..")),
+            ("an absolute name", named(b"/tmp/x")),
+            ("an empty part", named(b"a//b")),
+            ("a dot as a part", named(b"a/./b")),
+            ("a slash at the end", named(b"a/")),
+            ("a NUL in a name", named(b"a\0b")),
+            ("a name that is too long", named(&[b'a'; 4096])),
+            ("an empty name", named(b"")),
+            ("a name of a directory that was not listed", named(b"sub/x")),
+            (
+                "more shared bytes than there are",
+                vec![
+                    root.clone(),
+                    Entry {
+                        shared: Some(200),
+                        ..Entry::file(b"x", 1)
+                    },
+                ],
+            ),
+            ("a root that is no directory", vec![Entry::file(b".", 1)]),
+            (
+                "a file beneath a symbolic link",
+                vec![
+                    root.clone(),
+                    Entry::symlink(b"sub", stage.outside.to_str().unwrap().as_bytes()),
+                    Entry::file(b"sub/x", 1),
+                ],
+            ),
+            (
+                "a file beneath a file",
+                vec![
+                    root.clone(),
+                    Entry::file(b"sub", 1),
+                    Entry::file(b"sub/x", 1),
+                ],
+            ),
+        ],
+    );
+    assert!(stage.daemon.serves(stage.place.path()));
+}
+
+#[test]
+fn mode_or_time_that_no_sender_may_list_is_refused_before_anything_is_touched() {
+    let stage = Stage::new();
+    let root = Entry::dir(b".");
+    stage.refuses_lists(
+        &[],
+        vec![
+            (
+                "a mode that is none",
+                vec![root.clone(), Entry::new(b"x", 0o050_644)],
+            ),
+            (
+                "mode 0 without --delete-missing-args",
+                vec![root.clone(), Entry::new(b"treasure", 0)],
+            ),
+            (
+                "a second of a thousand million nanoseconds",
+                vec![
+                    root.clone(),
+                    Entry {
+                        nsec: Some(1_000_000_000),
+                        ..Entry::file(b"x", 1)
+                    },
+                ],
+            ),
+            (
+                "negative nanoseconds",
+                vec![
+                    root.clone(),
+                    Entry {
+                        nsec: Some(-1),
+                        ..Entry::file(b"x", 1)
+                    },
+                ],
+            ),
+        ],
+    );
+    assert!(stage.daemon.serves(stage.place.path()));
+}
+
+#[test]
+fn symbolic_link_that_no_sender_may_list_is_refused_before_anything_is_touched() {
+    let stage = Stage::new();
+    let root = Entry::dir(b".");
     let link = |len: i32, target: &[u8]| Entry {
         target: Some((len, target.to_vec())),
         ..Entry::new(b"link", 0o120_777)
     };
+    stage.refuses_lists(
+        &[],
+        vec![
+            ("a link to nothing", vec![root.clone(), link(0, b"")]),
+            (
+                "a link of negative length",
+                vec![root.clone(), link(-1, b"")],
+            ),
+            (
+                "a link that is too long",
+                vec![root.clone(), link(5000, &[b'x'; 5000])],
+            ),
+            ("a link with a NUL", vec![root.clone(), link(3, b"a\0b")]),
+        ],
+    );
+    assert!(stage.daemon.serves(stage.place.path()));
+}
+
+#[test]
+fn hard_link_that_no_sender_may_list_is_refused_before_anything_is_touched() {
+    let stage = Stage::new();
     let root = Entry::dir(b".");
-    let named = |name: &[u8]| vec![root.clone(), Entry::file(name, 1)];
-    let cases: Vec<(&str, &[&str], Vec<Entry>)> = vec![
-        ("a name that climbs", &[], named(b"../outside/x")),
-        (
-            "a name that climbs late",
-            &[],
-            named(b"sub/../../outside/x"),
-        ),
-        ("a name that is dots", &[], named(b"..")),
-        ("an absolute name", &[], named(b"/tmp/x")),
-        ("an empty part", &[], named(b"a//b")),
-        ("a dot as a part", &[], named(b"a/./b")),
-        ("a slash at the end", &[], named(b"a/")),
-        ("a NUL in a name", &[], named(b"a\0b")),
-        ("a name that is too long", &[], named(&[b'a'; 4096])),
-        ("an empty name", &[], named(b"")),
-        (
-            "a name of a directory that was not listed",
-            &[],
-            named(b"sub/x"),
-        ),
-        (
-            "more shared bytes than there are",
-            &[],
-            vec![
-                root.clone(),
-                Entry {
-                    shared: Some(200),
-                    ..Entry::file(b"x", 1)
-                },
-            ],
-        ),
-        (
-            "a root that is no directory",
-            &[],
-            vec![Entry::file(b".", 1)],
-        ),
-        (
-            "a mode that is none",
-            &[],
-            vec![root.clone(), Entry::new(b"x", 0o050_644)],
-        ),
-        (
-            "mode 0 without --delete-missing-args",
-            &[],
-            vec![root.clone(), Entry::new(b"treasure", 0)],
-        ),
-        (
-            "a second of a thousand million nanoseconds",
-            &[],
-            vec![
-                root.clone(),
-                Entry {
-                    nsec: Some(1_000_000_000),
-                    ..Entry::file(b"x", 1)
-                },
-            ],
-        ),
-        (
-            "negative nanoseconds",
-            &[],
-            vec![
-                root.clone(),
-                Entry {
-                    nsec: Some(-1),
-                    ..Entry::file(b"x", 1)
-                },
-            ],
-        ),
-        ("a link to nothing", &[], vec![root.clone(), link(0, b"")]),
-        (
-            "a link of negative length",
-            &[],
-            vec![root.clone(), link(-1, b"")],
-        ),
-        (
-            "a link that is too long",
-            &[],
-            vec![root.clone(), link(5000, &[b'x'; 5000])],
-        ),
-        (
-            "a link with a NUL",
-            &[],
-            vec![root.clone(), link(3, b"a\0b")],
-        ),
-        (
+    stage.refuses_lists(
+        &[],
+        vec![(
             "a hard link without -H",
-            &[],
             vec![
                 root.clone(),
                 Entry {
@@ -259,131 +297,128 @@ fn list_that_no_sender_may_send_is_refused_before_anything_is_touched() {
                     ..Entry::file(b"x", 1)
                 },
             ],
-        ),
-        (
-            "a hard link to what comes later",
-            &["-H"],
-            vec![
-                root.clone(),
-                Entry {
-                    flags: HLINKED,
-                    first_link: Some(7),
-                    ..Entry::file(b"x", 1)
-                },
-            ],
-        ),
-        (
-            "a hard link to a negative index",
-            &["-H"],
-            vec![
-                root.clone(),
-                Entry {
-                    flags: HLINKED,
-                    first_link: Some(-5),
-                    ..Entry::file(b"x", 1)
-                },
-            ],
-        ),
-        (
-            "a hard link to what is none",
-            &["-H"],
-            vec![
-                root.clone(),
-                Entry::file(b"w", 1),
-                Entry {
-                    flags: HLINKED,
-                    first_link: Some(1),
-                    ..Entry::file(b"x", 1)
-                },
-            ],
-        ),
-        (
-            "a directory as a hard link",
-            &["-H"],
-            vec![
-                root.clone(),
-                Entry {
-                    flags: HLINKED | HLINK_FIRST,
-                    ..Entry::dir(b"x")
-                },
-            ],
-        ),
-        (
-            "an ACL that was never sent",
-            &["-A"],
-            vec![Entry {
-                flags: TOP_DIR,
-                tail: vec![9, 9],
-                ..root.clone()
-            }],
-        ),
-        (
-            "an ACL of a thousand million entries",
-            &["-A"],
-            vec![Entry {
-                tail: Wire::new().raw(&[0, 0x10]).varint(1_000_000_000).0,
-                ..root.clone()
-            }],
-        ),
-        (
-            "an attribute set that was never sent",
-            &["-X"],
-            vec![Entry {
-                tail: vec![9],
-                ..root.clone()
-            }],
-        ),
-        (
-            "a thousand million attributes",
-            &["-X"],
-            vec![Entry {
-                tail: Wire::new().raw(&[0]).varint(1_000_000_000).0,
-                ..root.clone()
-            }],
-        ),
-        (
-            "an attribute's name without an end",
-            &["-X"],
-            vec![Entry {
-                tail: Wire::new().raw(&[0, 1, 6, 1]).raw(b"user.xv").0,
-                ..root.clone()
-            }],
-        ),
-        (
-            "an attribute of two thousand million bytes",
-            &["-X"],
-            vec![Entry {
-                tail: Wire::new()
-                    .raw(&[0, 1, 7])
-                    .varint(i32::MAX)
-                    .raw(b"user.x\0")
-                    .0,
-                ..root.clone()
-            }],
-        ),
-        (
-            "a file beneath a symbolic link",
-            &[],
-            vec![
-                root.clone(),
-                Entry::symlink(b"sub", stage.outside.to_str().unwrap().as_bytes()),
-                Entry::file(b"sub/x", 1),
-            ],
-        ),
-        (
-            "a file beneath a file",
-            &[],
-            vec![
-                root.clone(),
-                Entry::file(b"sub", 1),
-                Entry::file(b"sub/x", 1),
-            ],
-        ),
-    ];
-    for (what, options, entries) in cases {
-        stage.refuses(what, || stage.attack(options, list(&entries)));
-        stage.unharmed(what);
-    }
+        )],
+    );
+    stage.refuses_lists(
+        &["-H"],
+        vec![
+            (
+                "a hard link to what comes later",
+                vec![
+                    root.clone(),
+                    Entry {
+                        flags: HLINKED,
+                        first_link: Some(7),
+                        ..Entry::file(b"x", 1)
+                    },
+                ],
+            ),
+            (
+                "a hard link to a negative index",
+                vec![
+                    root.clone(),
+                    Entry {
+                        flags: HLINKED,
+                        first_link: Some(-5),
+                        ..Entry::file(b"x", 1)
+                    },
+                ],
+            ),
+            (
+                "a hard link to what is none",
+                vec![
+                    root.clone(),
+                    Entry::file(b"w", 1),
+                    Entry {
+                        flags: HLINKED,
+                        first_link: Some(1),
+                        ..Entry::file(b"x", 1)
+                    },
+                ],
+            ),
+            (
+                "a directory as a hard link",
+                vec![
+                    root.clone(),
+                    Entry {
+                        flags: HLINKED | HLINK_FIRST,
+                        ..Entry::dir(b"x")
+                    },
+                ],
+            ),
+        ],
+    );
+    assert!(stage.daemon.serves(stage.place.path()));
+}
+
+#[test]
+fn acl_that_no_sender_may_list_is_refused_before_anything_is_touched() {
+    let stage = Stage::new();
+    let root = Entry::dir(b".");
+    stage.refuses_lists(
+        &["-A"],
+        vec![
+            (
+                "an ACL that was never sent",
+                vec![Entry {
+                    flags: TOP_DIR,
+                    tail: vec![9, 9],
+                    ..root.clone()
+                }],
+            ),
+            (
+                "an ACL of a thousand million entries",
+                vec![Entry {
+                    tail: Wire::new().raw(&[0, 0x10]).varint(1_000_000_000).0,
+                    ..root.clone()
+                }],
+            ),
+        ],
+    );
+    assert!(stage.daemon.serves(stage.place.path()));
+}
+
+#[test]
+fn attribute_that_no_sender_may_list_is_refused_before_anything_is_touched() {
+    let stage = Stage::new();
+    let root = Entry::dir(b".");
+    stage.refuses_lists(
+        &["-X"],
+        vec![
+            (
+                "an attribute set that was never sent",
+                vec![Entry {
+                    tail: vec![9],
+                    ..root.clone()
+                }],
+            ),
+            (
+                "a thousand million attributes",
+                vec![Entry {
+                    tail: Wire::new().raw(&[0]).varint(1_000_000_000).0,
+                    ..root.clone()
+                }],
+            ),
+            (
+                "an attribute's name without an end",
+                vec![Entry {
+                    tail: Wire::new().raw(&[0, 1, 6, 1]).raw(b"user.xv").0,
+                    ..root.clone()
+                }],
+            ),
+            (
+                "an attribute of two thousand million bytes",
+                vec![Entry {
+                    tail: Wire::new()
+                        .raw(&[0, 1, 7])
+                        .varint(i32::MAX)
+                        .raw(b"user.x\0")
+                        .0,
+                    ..root.clone()
+                }],
+            ),
+        ],
+    );
     assert!(stage.daemon.serves(stage.place.path()));
 }
 
