@@ -30,6 +30,9 @@ pub const ENTRIES: [(&str, Entry); 5] = [
     ("client", client),
 ];
 
+/// Things an entry may be told, beyond one for each byte of its input.
+pub const MOST_TOLD: usize = 64;
+
 /// Bytes that choose: see [`Agreed::read`].
 pub const HEAD: usize = 6;
 

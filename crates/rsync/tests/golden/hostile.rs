@@ -15,13 +15,11 @@ use barge_rsync::wire::mux::{Demux, Frame};
 use bytes::BytesMut;
 use nix::sys::resource::{Resource, setrlimit};
 
-use self::entries::{ENTRIES, HEAD};
+use self::entries::{ENTRIES, HEAD, MOST_TOLD};
 use crate::recording::{Side, conversations};
 
 /// Inputs made of each seed, unless the environment says how many.
 const DAMAGED: u64 = 3000;
-/// Things an entry may be told, beyond one for each byte of its input.
-const MOST_TOLD: usize = 64;
 /// Address space of this process: an allocation of a length that a peer chose fails.
 const MOST_MEMORY: u64 = 2 << 30;
 
