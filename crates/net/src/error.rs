@@ -285,6 +285,9 @@ pub enum AcceptError {
     /// No handshake within the time given.
     #[error("no handshake within {0:?}")]
     Deadline(Duration),
+    /// It made way for a newer one: more were shaking hands than there are places.
+    #[error("no handshake before many newer connections came")]
+    Crowded,
     /// The connection broke during the handshake.
     #[error("the connection broke during the handshake")]
     Broken(#[source] io::Error),

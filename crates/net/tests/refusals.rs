@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barge_net::{
-    AcceptError, Acceptor, Connector, DialError, DialErrorKind, Dialer, Identity, Listener, Offer,
-    Refusal, Role, Spoken, Stream, Target, TlsError, classify,
+    AcceptError, Acceptor, Connector, DialError, DialErrorKind, Dialer, Identity, Listener,
+    MAX_HANDSHAKES, Offer, Refusal, Role, Spoken, Stream, Target, TlsError, classify,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -24,6 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn both_ends_of_one_ca_exchange_bytes_until_either_closes() {
@@ -361,6 +362,50 @@ async fn silent_client_meets_the_deadline_and_a_probe_is_no_news() {
         .await
         .unwrap_err();
     assert!(matches!(error, AcceptError::Probe), "{error}");
+}
+
+#[tokio::test]
+async fn oldest_handshake_makes_way_when_all_places_are_taken() {
+    let ca = Ca::new("one");
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (acceptor, addr) = (
+        Acceptor::new(&ca.server().load()),
+        listener.local_addr().unwrap(),
+    );
+    let mut silent = Vec::new();
+    let mut handshakes = JoinSet::new();
+    for n in 0..=MAX_HANDSHAKES {
+        silent.push(TcpStream::connect(addr).await.unwrap());
+        let (incoming, acceptor) = (listener.accept().await, acceptor.clone());
+        handshakes.spawn(async move { (n, incoming.handshake(&acceptor).await) });
+    }
+    let (first, error) = handshakes.join_next().await.unwrap().unwrap();
+    assert_eq!(first, 0);
+    assert!(matches!(error, Err(AcceptError::Crowded)), "{error:?}");
+    // Who comes now and speaks is heard.
+    let dialer = dialer(&ca.client(), addr.port(), None);
+    let serve = async { listener.accept().await.handshake(&acceptor).await };
+    let (client, server) = tokio::join!(dialer.dial(), serve);
+    client.unwrap();
+    server.unwrap();
+}
+
+#[tokio::test]
+async fn handshakes_that_are_over_leave_their_places() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (acceptor, addr) = (
+        Acceptor::new(&Ca::new("one").server().load()),
+        listener.local_addr().unwrap(),
+    );
+    let _silent = TcpStream::connect(addr).await.unwrap();
+    let incoming = listener.accept().await;
+    for _ in 0..2 * MAX_HANDSHAKES {
+        drop(TcpStream::connect(addr).await.unwrap());
+        let error = listener.accept().await.handshake(&acceptor).await;
+        assert!(matches!(error, Err(AcceptError::Probe)), "{error:?}");
+    }
+    let still = tokio::time::timeout(SHORT, incoming.handshake(&acceptor)).await;
+    assert!(still.is_err(), "{still:?}");
 }
 
 #[tokio::test]
