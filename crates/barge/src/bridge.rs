@@ -19,6 +19,10 @@ use crate::monitor::Monitor;
 /// Bytes of data that may wait at this side, a stream: enough for 10 Gbit/s over 6 ms a stream.
 pub(crate) const WINDOW: u32 = 8 << 20;
 
+/// Bytes of the control lane that may wait for the peer's word that it has received them, a stream.
+/// An honest peer gives it five times a second.
+const CONTROL_KEPT: u64 = 16 << 20;
+
 /// What one read may bring in: few system calls, and a literal frame fits.
 const READ_SIZE: usize = 256 << 10;
 
@@ -89,7 +93,8 @@ pub(crate) enum ConnectionEnd {
 #[derive(Debug)]
 pub(crate) struct SessionStream {
     link: Mutex<Link>,
-    /// Signalled when the window has room again, or the stream closes.
+    /// Signalled when the window may have room again or the peer has received something, or the
+    /// stream closes.
     room: Condvar,
     /// Signalled when there may be something to transmit, or the stream closes.
     wake: Notify,
@@ -137,6 +142,15 @@ impl SessionStream {
         Ok(())
     }
 
+    /// Blocks the calling thread while the peer owes word that it has received what was sent on the
+    /// control lane. For threads that may send much there: what is not received is kept.
+    pub(crate) fn await_word(&self) {
+        let mut link = self.lock();
+        while link.kept_bytes(Lane::Control) > CONTROL_KEPT && !self.is_closed() {
+            link = self.room.wait(link).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Bytes of data the peer has not consumed.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.lock().waiting_bytes()
@@ -154,7 +168,9 @@ impl SessionStream {
 
     /// Prepares for a new connection, on which the peer has said what it has received.
     pub(crate) fn resume(&self, peer_received: Received) -> Result<(), ProtocolError> {
-        self.lock().resume(peer_received, Instant::now())
+        self.lock().resume(peer_received, Instant::now())?;
+        self.room.notify_all();
+        Ok(())
     }
 
     /// Whether the peer has received every message of the control lane.

@@ -55,6 +55,8 @@ struct LaneState {
     first_sent: u64,
     /// Bytes given to [`Link::push`] so far.
     pushed_bytes: u64,
+    /// Those of them that are not yet known to be received, and kept.
+    kept_bytes: u64,
     /// Bytes the peer has consumed, as it last said.
     peer_consumed: u64,
     received: u64,
@@ -89,10 +91,16 @@ impl Link {
         lane.pushed_bytes - lane.peer_consumed
     }
 
+    /// Bytes of a lane that are kept until the peer says it has received them.
+    pub fn kept_bytes(&self, lane: Lane) -> u64 {
+        self.lanes[lane as usize].kept_bytes
+    }
+
     /// Sends `frame`, on this connection or the next. Its tag says in which lane.
     pub fn push(&mut self, lane: Lane, frame: Frame) {
         let lane = &mut self.lanes[lane as usize];
         lane.pushed_bytes += frame.wire_len() as u64;
+        lane.kept_bytes += frame.wire_len() as u64;
         lane.queued.push_back(frame);
     }
 
@@ -223,11 +231,14 @@ impl Link {
             what: "a lane",
             value: which as u64,
         })?;
-        if consumed > lane.pushed_bytes || consumed < lane.peer_consumed {
+        lane.forget_received(received)?;
+        // Who has not received it has not consumed it; and what is not received is kept here.
+        let arrived = lane.pushed_bytes - lane.kept_bytes;
+        if consumed > arrived || consumed < lane.peer_consumed {
             return Err(ProtocolError::Order("an acknowledgement"));
         }
         lane.peer_consumed = consumed;
-        lane.forget_received(received)
+        Ok(())
     }
 
     fn receive(
@@ -276,7 +287,8 @@ impl LaneState {
         if !self.may_forget(received) {
             return Err(ProtocolError::Order("an acknowledgement"));
         }
-        self.sent.drain(..(received - self.first_sent) as usize);
+        let forgotten = self.sent.drain(..(received - self.first_sent) as usize);
+        self.kept_bytes -= forgotten.map(|frame| frame.wire_len() as u64).sum::<u64>();
         self.first_sent = received;
         Ok(())
     }

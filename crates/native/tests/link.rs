@@ -162,3 +162,24 @@ fn acknowledgements_of_what_was_not_sent_are_refused() {
     assert!(link.resume([1, 0], now).is_err());
     assert!(link.handle_frame(Tag::Hello, Bytes::new(), now).is_err());
 }
+
+#[test]
+fn messages_are_kept_until_their_peer_says_it_has_received_them() {
+    let now = Pair::new(WINDOW).now;
+    let mut link = Link::new(WINDOW, WINDOW, now);
+    let literal = || Frame::with_body(Tag::Literal, &[], Bytes::from_static(&[0; 96]));
+    link.push(Lane::Data, literal());
+    link.push(Lane::Data, literal());
+    while link.poll_transmit(now).is_some() {}
+    assert_eq!(link.kept_bytes(Lane::Data), 200);
+    // Lane, messages received, bytes consumed.
+    let mut ack = |ack: [u8; 3]| link.handle_frame(Tag::Ack, Bytes::copy_from_slice(&ack), now);
+    assert!(ack([1, 1, 100]).is_ok());
+    assert!(
+        ack([1, 1, 101]).is_err(),
+        "what was not received is consumed"
+    );
+    assert_eq!(link.kept_bytes(Lane::Data), 100);
+    link.resume([0, 2], now).unwrap();
+    assert_eq!(link.kept_bytes(Lane::Data), 0);
+}

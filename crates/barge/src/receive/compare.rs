@@ -29,6 +29,7 @@ enum Step {
 impl Receiver {
     /// Works through `segment`: directories first, so that their own segments can go on.
     pub(super) fn compare(self: &Arc<Self>, segment: &Arc<OpenSegment>) {
+        self.streams[0].await_word();
         let ready = match segment.dir.stage() {
             Stage::Failed(failure) => return self.fail_segment(segment, &failure),
             Stage::Pretended => None,

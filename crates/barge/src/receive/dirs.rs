@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use barge_fs::{Dir, Root, Stat};
+use barge_native::ProtocolError;
 use barge_types::{Failure, Meta, Mode, Name, RelPath, Timestamp, Xattr};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::remembered::{Room, Share};
 use super::segment::OpenSegment;
 
 /// A directory from its entry in the list until everything in it is through.
@@ -17,6 +19,8 @@ pub(super) struct TargetDir {
     pub(super) parent: Option<Arc<Self>>,
     /// What it is to look like; `None` for one opened again, whose times are put back.
     pub(super) meta: Option<Meta>,
+    /// Of what is remembered of it.
+    pub(super) share: Share,
     state: Mutex<DirState>,
     /// Names that were there before the run.
     existing: OnceLock<Result<Existing, barge_fs::Error>>,
@@ -104,25 +108,27 @@ pub(super) struct Due {
 
 impl TargetDir {
     /// The root of the volume, which is there.
-    pub(super) fn root(meta: Meta) -> Arc<Self> {
-        Self::new(
-            RelPath::root(),
-            None,
-            Some(meta),
-            Stage::Ready { fresh: false },
-        )
+    pub(super) fn root(meta: Meta, room: &Arc<Room>) -> Result<Arc<Self>, ProtocolError> {
+        let stage = Stage::Ready { fresh: false };
+        Self::new(RelPath::root(), None, Some(meta), stage, room)
     }
 
     /// A directory named in a segment of `parent`.
-    pub(super) fn child(parent: &Arc<Self>, name: &Name, meta: Meta) -> Arc<Self> {
+    pub(super) fn child(
+        parent: &Arc<Self>,
+        name: &Name,
+        meta: Meta,
+        room: &Arc<Room>,
+    ) -> Result<Arc<Self>, ProtocolError> {
+        let (path, above) = (parent.path.join(name), Some(Arc::clone(parent)));
+        let child = Self::new(path, above, Some(meta), Stage::Unmade, room)?;
         parent.lock().unfinished += 1;
-        let path = parent.path.join(name);
-        Self::new(path, Some(Arc::clone(parent)), Some(meta), Stage::Unmade)
+        Ok(child)
     }
 
     /// A directory that was through, and holds entries that are listed again.
-    pub(super) fn reopened(path: RelPath) -> Arc<Self> {
-        Self::new(path, None, None, Stage::Unmade)
+    pub(super) fn reopened(path: RelPath, room: &Arc<Room>) -> Result<Arc<Self>, ProtocolError> {
+        Self::new(path, None, None, Stage::Unmade, room)
     }
 
     fn new(
@@ -130,7 +136,9 @@ impl TargetDir {
         parent: Option<Arc<Self>>,
         meta: Option<Meta>,
         stage: Stage,
-    ) -> Arc<Self> {
+        room: &Arc<Room>,
+    ) -> Result<Arc<Self>, ProtocolError> {
+        let share = room.of_dir(&path, meta.as_ref())?;
         let state = DirState {
             stage,
             parked: Vec::new(),
@@ -141,13 +149,14 @@ impl TargetDir {
             before: None,
         };
         let (state, existing) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             path,
             parent,
             meta,
+            share,
             state,
             existing,
-        })
+        }))
     }
 
     /// Takes a segment as it arrives; `seen` are the hashes of its names where they are needed.

@@ -16,6 +16,7 @@ impl Receiver {
     /// Everything in `dir` is through: what the source does not have goes, and the directory gets
     /// its own attributes, which no later work in it will touch.
     pub(super) fn finish_dir(self: &Arc<Self>, dir: &Arc<TargetDir>) {
+        self.streams[0].await_word();
         if self.is_over() {
             return;
         }
@@ -246,6 +247,7 @@ impl Receiver {
 
     fn deletion(&self, path: &RelPath) {
         self.deleted.fetch_add(1, Ordering::Relaxed);
+        self.streams[0].await_word();
         self.notice(path, &Outcome::Deleted, "");
     }
 

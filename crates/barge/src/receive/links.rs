@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use barge_fs::{LinkKey, Stat};
-use barge_native::{LinkGroup, ProtocolError, Tie};
+use barge_native::{Item, LinkGroup, ProtocolError, Tie};
 use barge_types::Name;
 
 use super::dirs::TargetDir;
+use super::remembered::{Room, Share};
 use super::segment::OpenSegment;
 
 /// The files with several names whose last name has not been made.
@@ -24,6 +25,8 @@ struct Group {
     /// Further names that have arrived and not ended.
     followers: usize,
     last_arrived: bool,
+    /// Of what is remembered of it.
+    _share: Share,
 }
 
 #[derive(Debug)]
@@ -60,9 +63,9 @@ pub(super) enum Lead {
 }
 
 impl Links {
-    /// Notes a tie as its segment arrives.
-    pub(super) fn arrive(&mut self, tie: Tie) -> Result<(), ProtocolError> {
-        match tie {
+    /// Notes an entry's tie as its segment arrives.
+    pub(super) fn arrive(&mut self, item: &Item, room: &Arc<Room>) -> Result<(), ProtocolError> {
+        match item.tie {
             Tie::None | Tie::Directory(_) => Ok(()),
             Tie::Leader(group) => {
                 let leader = Leader::Underway(Vec::new());
@@ -70,6 +73,7 @@ impl Links {
                     leader,
                     followers: 0,
                     last_arrived: false,
+                    _share: room.of_group(item.entry.name.as_bytes().len())?,
                 };
                 match self.groups.insert(group, new) {
                     None => Ok(()),

@@ -10,6 +10,7 @@ mod dirs;
 mod file;
 mod finish;
 mod links;
+mod remembered;
 mod segment;
 mod signature;
 
@@ -35,6 +36,7 @@ use crate::pool::Pool;
 use crate::run::SessionEnd;
 use dirs::{Before, Due, Stage, TargetDir, name_hash};
 use links::Links;
+use remembered::Room;
 use segment::OpenSegment;
 use signature::SignatureBudget;
 
@@ -56,6 +58,7 @@ pub(crate) struct Receiver {
     monitor: Arc<Monitor>,
     state: Mutex<State>,
     links: Mutex<Links>,
+    room: Arc<Room>,
     budget: Mutex<SignatureBudget>,
     deleting: Mutex<()>,
     deleted: AtomicU64,
@@ -141,6 +144,7 @@ impl Receiver {
             monitor,
             state: Mutex::new(state),
             links: Mutex::default(),
+            room: Room::of_process(),
             budget: Mutex::default(),
             deleting: Mutex::default(),
             deleted: AtomicU64::new(0),
@@ -273,10 +277,10 @@ impl Receiver {
             Some(mut meta) if id == DirId(0) && path.is_root() => {
                 meta.xattrs.retain(|xattr| self.keep.carries(&xattr.name));
                 state.root_meta = Some(meta.clone());
-                TargetDir::root(meta)
+                TargetDir::root(meta, &self.room)?
             }
             None if id != DirId(0) && !path.is_too_deep() => {
-                let dir = TargetDir::reopened(path);
+                let dir = TargetDir::reopened(path, &self.room)?;
                 state.reopened.push(Arc::clone(&dir));
                 dir
             }
@@ -308,6 +312,9 @@ impl Receiver {
         let due = {
             let mut state = self.state();
             let (dir, cost) = state.inbox.segment(&segment, len)?;
+            if self.order.delete {
+                dir.share.remember_names(segment.items.len())?;
+            }
             let mut children = Vec::new();
             for (index, item) in segment.items.iter_mut().enumerate() {
                 item.entry
@@ -315,7 +322,8 @@ impl Receiver {
                     .xattrs
                     .retain(|xattr| self.keep.carries(&xattr.name));
                 if let Tie::Directory(id) = item.tie {
-                    let child = TargetDir::child(&dir, &item.entry.name, item.entry.meta.clone());
+                    let (name, meta) = (&item.entry.name, item.entry.meta.clone());
+                    let child = TargetDir::child(&dir, name, meta, &self.room)?;
                     if child.path.is_too_deep() {
                         return Err(ProtocolError::Invalid("a path"));
                     }
@@ -323,7 +331,7 @@ impl Receiver {
                     state.dirs += 1;
                     children.push((index as u16, child));
                 }
-                self.links().arrive(item.tie)?;
+                self.links().arrive(item, &self.room)?;
                 if let Kind::File { size } = item.entry.kind {
                     self.monitor.counters.bytes_listed.add(size);
                     state.tally.bytes_listed += size;

@@ -118,6 +118,7 @@ impl Sender {
         (last, clean): (bool, bool),
         entered: &mut Vec<NewDir>,
     ) {
+        self.streams[0].await_word();
         let mut list = self.list();
         while !list.outbox.has_room() && !self.is_over() {
             list = self.room.wait(list).unwrap_or_else(PoisonError::into_inner);
