@@ -7,14 +7,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use barge_testkit::peer::{Ended, Running};
 use barge_testkit::scratch::Scratch;
 
+use crate::peak::{Peak, limited};
 use crate::peer::{Attacker, Daemon, rsync};
 use crate::wire::{
     Entry, HLINK_FIRST, HLINKED, IS_NEW, LIST_END, TOP_DIR, TRANSFER, Wire, frame, list,
@@ -32,57 +31,6 @@ const LITTLE: usize = 64 << 20;
 /// More than a victim may hold of it, whatever it is.
 const MUCH: usize = 80 << 20;
 
-/// A victim that can be given no more than this.
-fn limited(limit: usize) -> Command {
-    let victim = rsync();
-    let mut command = Command::new("prlimit");
-    command.arg(format!("--data={limit}"));
-    command.arg(victim.get_program()).args(victim.get_args());
-    command
-}
-
-/// Looks at what a process and its children have taken at most.
-struct Peak {
-    is_over: Arc<AtomicBool>,
-    looker: JoinHandle<usize>,
-}
-
-impl Peak {
-    fn watch(id: u32) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
-        let looker = thread::spawn(move || {
-            let mut peak = 0;
-            while !over.load(Ordering::Relaxed) {
-                peak = peak.max(of_family(id));
-                thread::sleep(Duration::from_millis(2));
-            }
-            peak
-        });
-        Self { is_over, looker }
-    }
-
-    fn end(self) -> usize {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.looker.join().unwrap()
-    }
-}
-
-fn of_family(id: u32) -> usize {
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-    let children = children.unwrap_or_default();
-    let children = children.split_whitespace().map(str::to_owned);
-    let family = children.chain([id.to_string()]);
-    family.map(|id| peak_of(&id)).max().unwrap_or(0)
-}
-
-fn peak_of(id: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.map_or(0, |kib| kib.parse::<usize>().unwrap() << 10)
-}
-
 /// A daemon with little memory, and a module with one file and one directory.
 struct Stage {
     place: Scratch,
@@ -99,7 +47,7 @@ impl Stage {
         let module = place.dir("module").unwrap();
         fs::write(module.join("file"), vec![b'x'; 10_000]).unwrap();
         fs::create_dir(module.join("d")).unwrap();
-        let daemon = Daemon::start_as(limited(limit), place.path(), &module, "");
+        let daemon = Daemon::start_as(limited(limit, &rsync()), place.path(), &module, "");
         Self { place, daemon }
     }
 
@@ -489,7 +437,7 @@ fn serve(mut stream: TcpStream, before: &[u8], piece: &[u8]) -> std::io::Result<
 fn pull(before: &[u8], piece: Vec<u8>, options: &[&str]) -> (usize, usize, Ended) {
     let place = Scratch::new().unwrap();
     let (port, server) = flooding(before.to_vec(), piece);
-    let mut client = limited(LIMIT);
+    let mut client = limited(LIMIT, &rsync());
     client
         .arg("-logDtpr")
         .args(["--numeric-ids", "--timeout=20"]);

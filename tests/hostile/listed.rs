@@ -37,7 +37,7 @@ fn every_test_that_the_document_names_is_there() {
                 names += 1;
                 // Attributes may stand between, and arguments of a property.
                 let test = format!(
-                    "#\\[test\\]\\s+(?:#\\[[^\\n]*\\]\\s+)*fn {}\\(",
+                    "#\\[(?:tokio::)?test\\]\\s+(?:#\\[[^\\n]*\\]\\s+)*(?:async )?fn {}\\(",
                     name.as_str()
                 );
                 if !Regex::new(&test).unwrap().is_match(&text) {

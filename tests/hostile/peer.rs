@@ -123,26 +123,34 @@ impl Attacker {
     /// Talks until the multiplexed stream begins: protocol 31, nothing negotiated (MD5), the
     /// flags as bytes.
     pub(crate) fn enter(addr: SocketAddr, args: &[&str]) -> Self {
-        let mut attacker = Self::knock(addr);
-        attacker.say(b"m\n");
-        assert_eq!(attacker.line(), "@RSYNCD: OK\n");
+        Self::knock(addr).into_module("m", args)
+    }
+
+    /// As [`Self::enter`], from the greetings on.
+    pub(crate) fn into_module(mut self, module: &str, args: &[&str]) -> Self {
+        self.say(format!("{module}\n").as_bytes());
+        assert_eq!(self.line(), "@RSYNCD: OK\n");
         let args: Vec<u8> = args
             .iter()
             .flat_map(|arg| [arg.as_bytes(), &[0]].concat())
             .collect();
-        attacker.say(&args);
-        attacker.say(&[0]);
-        let flags = attacker.bytes(1);
+        self.say(&args);
+        self.say(&[0]);
+        let flags = self.bytes(1);
         if flags[0] & 0x80 != 0 {
-            attacker.bytes(1);
+            self.bytes(1);
         }
-        attacker.bytes(4);
-        attacker
+        self.bytes(4);
+        self
     }
 
     /// Connects and exchanges greetings.
     pub(crate) fn knock(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
+        Self::over(TcpStream::connect(addr).unwrap())
+    }
+
+    /// Exchanges greetings.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
         let told = Told::default();
@@ -244,6 +252,12 @@ impl Attacker {
                 Err(_) => return self.told,
             }
         }
+    }
+
+    /// Hears the victim until it tells an exit code, or ends.
+    pub(crate) fn hear_code(mut self) -> Told {
+        while self.told.exit_code().is_none() && self.frame().unwrap_or(false) {}
+        self.told
     }
 
     fn frame(&mut self) -> io::Result<bool> {

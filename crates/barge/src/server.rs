@@ -15,7 +15,8 @@ use barge_native::{
 use barge_types::RelPath;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::bridge::{self, ConnectionEnd, SessionStream, WINDOW};
 use crate::device::Device;
@@ -41,6 +42,13 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// How often is asked whether the last client that speaks rsync has gone.
 const LOOK_AT_RSYNC: Duration = Duration::from_millis(20);
 
+/// Connections at a time on which rsync is spoken: each has a thread. Fewer than the runtime has
+/// threads that may block, which the native protocol needs, too.
+const MAX_RSYNC: usize = 256;
+
+/// How long a client that is turned away may take to close.
+const TURN_AWAY: Duration = Duration::from_secs(2);
+
 /// Writes volumes from accepted connections.
 #[derive(Debug)]
 pub struct Server {
@@ -54,6 +62,8 @@ pub struct Server {
     stop: Stop,
     /// Connections on which it is spoken.
     rsync_connections: AtomicUsize,
+    /// Places for runs over it.
+    rsync_runs: Arc<Semaphore>,
     ended: mpsc::UnboundedSender<(String, RunEnd)>,
     runs: AsyncMutex<mpsc::UnboundedReceiver<(String, RunEnd)>>,
 }
@@ -153,6 +163,7 @@ impl Server {
             draining: AtomicBool::new(false),
             stop: Stop::new(),
             rsync_connections: AtomicUsize::new(0),
+            rsync_runs: Arc::new(Semaphore::new(volumes::MAX_RUNS)),
             ended,
             runs: AsyncMutex::new(runs),
         }))
@@ -214,7 +225,16 @@ impl Server {
         if self.draining.load(Ordering::Acquire) {
             return;
         }
-        self.rsync_connections.fetch_add(1, Ordering::AcqRel);
+        if self.rsync_connections.fetch_add(1, Ordering::AcqRel) < MAX_RSYNC {
+            self.speak_rsync(connection, visitor).await;
+        } else {
+            tracing::warn!("too many connections speak rsync: one was turned away");
+            let _ = timeout(TURN_AWAY, turn_away(connection)).await;
+        }
+        self.rsync_connections.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    async fn speak_rsync(&self, connection: impl Stream, visitor: String) {
         let connection = seam::blocking(connection, &self.stop);
         let volumes = self.volumes.iter();
         let mut volumes: volumes::Volumes = volumes
@@ -222,11 +242,11 @@ impl Server {
             .collect();
         volumes.sort();
         let monitor = Arc::clone(&self.monitor);
-        let work = move || volumes::serve(connection, &volumes, visitor, monitor);
+        let places = Arc::clone(&self.rsync_runs);
+        let work = move || volumes::serve(connection, &volumes, visitor, monitor, places);
         if let Ok(Some(run)) = tokio::task::spawn_blocking(work).await {
             let _ = self.ended.send(run);
         }
-        self.rsync_connections.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The next run that ended, and its volume.
@@ -283,6 +303,7 @@ impl Server {
                 streams,
                 order,
             } => {
+                let streams = streams.min(most_streams());
                 let session = self.begin(&volume, streams, order, hello.window).await?;
                 session.drive(self, connection, input, 0, [0; 2]).await;
             }
@@ -586,6 +607,20 @@ pub(crate) async fn refuse(mut connection: impl Stream, refusal: Refusal) {
     let frame = Answer::Refused(refusal).encode();
     let _ = connection.write_all(&frame.head).await;
     let _ = connection.shutdown().await;
+}
+
+/// As many streams as fill a quarter of the memory when all that may wait on them waits; one at least.
+fn most_streams() -> u8 {
+    let most = barge_fs::memory_limit() / 4 / u64::from(WINDOW);
+    u8::try_from(most).unwrap_or(u8::MAX).max(1)
+}
+
+/// Tells a client that speaks rsync to come again later, and waits until it closes.
+async fn turn_away(mut connection: impl Stream) -> std::io::Result<()> {
+    connection.write_all(&volumes::too_many(MAX_RSYNC)).await?;
+    connection.shutdown().await?;
+    tokio::io::copy(&mut connection, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 pub(crate) fn draining() -> Refusal {

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use barge_fs::{BeginError, RUN_MARKER, Root, RunLock};
+use barge_rsync::ProtocolVersion;
+use barge_rsync::session::greeting::Greeting;
 use barge_types::Side;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::agreed::Seal;
 use super::options::Options;
@@ -21,12 +24,27 @@ use crate::run::{Clock, RunEnd, SessionEnd};
 /// Volumes, each a name and its directory.
 pub(crate) type Volumes = Vec<(String, PathBuf)>;
 
-/// Serves one client to its end. The volume and the run, if there was one.
+/// Runs at a time, of all volumes: what a run takes of memory apart from lists and block sums is its own.
+pub(crate) const MAX_RUNS: usize = 32;
+
+/// What a client hears when there is no thread for it.
+pub(crate) fn too_many(connections: usize) -> Vec<u8> {
+    let mut words = Greeting::line(ProtocolVersion::NEWEST);
+    words.extend(format!("@ERROR: {}\n", reached(connections)).into_bytes());
+    words
+}
+
+fn reached(connections: usize) -> String {
+    format!("max connections ({connections}) reached -- try again later")
+}
+
+/// Serves one client to its end; `places` are for runs. The volume and the run, if there was one.
 pub(crate) fn serve(
     connection: Connection,
     volumes: &Volumes,
     visitor: String,
     monitor: Arc<Monitor>,
+    places: Arc<Semaphore>,
 ) -> Option<(String, RunEnd)> {
     let clock = Clock::start(&monitor);
     let modules: Vec<Module> = volumes.iter().map(|(name, _)| module(name)).collect();
@@ -36,6 +54,8 @@ pub(crate) fn serve(
         settled: None,
         lock: Arc::default(),
         run: None,
+        places,
+        place: None,
     };
     let daemon = Daemon {
         motd: None,
@@ -95,6 +115,9 @@ struct VolumeGate<'a> {
     /// Of a push, until it is through.
     lock: Arc<Mutex<Option<RunLock>>>,
     run: Option<Arc<Tallying>>,
+    places: Arc<Semaphore>,
+    /// Of this run, to its end.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Lets the volume of a push go.
@@ -110,6 +133,8 @@ impl Gate for VolumeGate<'_> {
     }
 
     fn enter(&mut self, _module: &Module) -> Result<(), String> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        self.place = Some(place.map_err(|_| reached(MAX_RUNS))?);
         Ok(())
     }
 

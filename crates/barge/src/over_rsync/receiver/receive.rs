@@ -8,7 +8,6 @@ use barge_delta::DigestBytes;
 use barge_fs::{Dir, Error, Staged, Stat};
 use barge_rsync::WireError;
 use barge_rsync::role::incoming::{Answer, Event as Came, Incoming as Machine};
-use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::idlist::IdNames;
 use barge_rsync::wire::iflags::Basis as BasisKind;
@@ -44,8 +43,7 @@ pub(super) struct Receiving {
 
 impl Receiving {
     pub(super) fn new(side: Arc<Side>, wire: Incoming, tell: Sender<Told>) -> Self {
-        let budget = Budget::new(memory::for_lists());
-        let machine = Machine::new(&side.options, &side.run.setup, budget);
+        let machine = Machine::new(&side.options, &side.run.setup, memory::for_lists());
         Self {
             progress: Progress::new(Arc::clone(&side)),
             side,

@@ -11,6 +11,7 @@ use barge_rsync::options::Options;
 use barge_rsync::role::phase::{SenderPhase, SenderStep};
 use barge_rsync::role::requests::{Event as Asked, Request, Requests};
 use barge_rsync::session::CompatFlags;
+use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::entry::FileEntry;
 use barge_rsync::wire::flist::Format;
 use barge_rsync::wire::iflags::{Basis, ItemFlags};
@@ -106,6 +107,8 @@ struct Page {
     end: u64,
     /// A bit for each entry: its content was asked for.
     asked: Vec<u64>,
+    /// Of what the list takes, which is dropped with this.
+    _budget: Budget,
 }
 
 impl Books {
@@ -278,6 +281,7 @@ impl Answers {
             dir,
             bytes,
             list,
+            budget,
             errors,
             tells_errors,
             size,
@@ -292,11 +296,11 @@ impl Answers {
             self.run.outgoing.message(&Message::IoError(errors));
         }
         self.books.told = errors;
-        self.note_list(list, size);
+        self.note_list(list, budget, size);
         Ok(())
     }
 
-    fn note_list(&mut self, list: Arc<List>, size: u64) {
+    fn note_list(&mut self, list: Arc<List>, budget: Budget, size: u64) {
         let books = &mut self.books;
         let len = u64::from(list.len());
         books.entries += len;
@@ -313,6 +317,7 @@ impl Answers {
             len: list.len(),
             end: books.entries,
             asked: vec![0; (len as usize).div_ceil(64)],
+            _budget: budget,
         });
         books.lists.push(list);
         // The list's end is known with it: it is told before the receiving side can answer.
@@ -471,8 +476,8 @@ impl Answers {
             from: head.basis_len(),
             verifies: self.options.append > 1,
         });
-        let basis = match append {
-            Some(_) => None,
+        let (_budget, basis) = match append {
+            Some(_) => (None, None),
             None => self.basis(item, &head)?,
         };
         let size = entry.len;
@@ -547,24 +552,31 @@ impl Answers {
         }
     }
 
-    /// Takes the block sums that follow a request, ready to be searched for.
-    fn basis(&mut self, item: &Item, head: &SumHead) -> Result<Option<Index>, Failure> {
+    /// Takes the block sums that follow a request, ready to be searched for, and of what they take.
+    fn basis(
+        &mut self,
+        item: &Item,
+        head: &SumHead,
+    ) -> Result<(Option<Budget>, Option<Index>), Failure> {
         if head.count() == 0 {
-            return Ok(None);
+            return Ok((None, None));
         }
         let setup = self.run.setup;
         let seed_first = setup.compat.has(CompatFlags::CHECKSUM_SEED_FIX);
         let strong = head.strong_sum(setup.checksum, setup.seed, seed_first);
-        let mut sums = SumsDecoder::new(*head, strong, memory::for_sums(self.options.max_alloc));
+        let wanted = bytes_of_sums(head, true);
+        let (budget, most) = memory::for_sums(wanted, self.options.max_alloc);
+        let mut sums = SumsDecoder::new(*head, strong, most);
         while !sums.poll(self.requests.input()) {
             let data = self.incoming.take(usize::MAX)?;
             self.requests.handle_data(data);
         }
         let signature = sums.finish();
-        Ok(signature.map(|signature| match self.is_in_place(item) {
+        let index = signature.map(|signature| match self.is_in_place(item) {
             true => signature.build_in_place(),
             false => signature.build(),
-        }))
+        });
+        Ok((Some(budget), index))
     }
 
     /// Whether the basis is overwritten while the file is made from it.

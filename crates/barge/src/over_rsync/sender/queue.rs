@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::list::List;
 use barge_rsync::wire::mux::IoErrors;
 use barge_rsync::wire::ndx::DirIndex;
@@ -35,6 +36,8 @@ pub(super) struct ScannedList {
     pub(super) dir: Option<DirIndex>,
     pub(super) bytes: BytesMut,
     pub(super) list: Arc<List>,
+    /// Of what the list takes.
+    pub(super) budget: Budget,
     /// The sender's trouble as it stood at its end, and whether the list itself tells of it.
     pub(super) errors: IoErrors,
     pub(super) tells_errors: bool,

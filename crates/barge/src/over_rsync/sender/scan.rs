@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use barge_fs::Error;
 use barge_rsync::options::Options;
+use barge_rsync::wire::budget::Budget;
 use barge_rsync::wire::entry::{DirKind, FileEntry, WirePath};
 use barge_rsync::wire::flist::{FlistEncoder, Inode};
 use barge_rsync::wire::idlist::Names;
@@ -77,27 +78,35 @@ impl Books {
     /// An entry is held until the list that is being made is complete. Whoever names things many times
     /// makes a list of many entries with few words.
     fn hold(&mut self, entry: &FileEntry) -> Result<(), Failure> {
-        self.list.held += entry.weight() as u64;
-        match self.list.held > memory::for_lists() {
-            true => {
-                let text = "rsync: the list takes more memory than there is for it";
-                Err(Failure::fatal(exit::MEMORY, text))
-            }
-            false => Ok(()),
-        }
+        let held = self.list.budget.hold(entry.weight(), "a list");
+        held.map_err(|_| {
+            let text = "rsync: the list takes more memory than there is for it";
+            Failure::fatal(exit::MEMORY, text)
+        })
     }
 }
 
 /// A list that is being made.
-#[derive(Default)]
 struct Draft {
     entries: Vec<FileEntry>,
-    /// What the entries take, in bytes.
-    held: u64,
+    /// Of what the entries take.
+    budget: Budget,
     bytes: BytesMut,
     size: u64,
     /// The directories among the entries whose children are to be listed.
     dirs: Vec<FoundDir>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            budget: memory::for_lists(),
+            bytes: BytesMut::new(),
+            size: 0,
+            dirs: Vec::new(),
+        }
+    }
 }
 
 /// An entry that is to be listed, and what holds for it.
@@ -242,7 +251,7 @@ impl Scan {
     fn end_list(&mut self, dir: Option<ListDir>) -> Result<Vec<Waiting>, Stop> {
         let Draft {
             entries,
-            held: _,
+            budget,
             mut bytes,
             size,
             dirs,
@@ -261,6 +270,7 @@ impl Scan {
             dir: index_of_dir,
             bytes,
             list,
+            budget,
             errors,
             tells_errors,
             size,
