@@ -48,7 +48,7 @@ test: setup ## every gate: format, lints, docs, all tests, one tiny run of the b
 
 interop: setup ## rsync beside the installed rsync in every role, protocol and option group
 	cargo build
-	INTEROP_SUBJECT=barge INTEROP=all cargo test -p barge-tests --test interop
+	INTEROP=all cargo test -p barge-tests --test interop
 
 mtc: PACKAGES += $(PODS)
 mtc: setup ## the pods of a migration by podman, as root: [BARGE_IMAGE=localhost/barge-transfer]

@@ -11,9 +11,9 @@ pub(crate) struct Known(BTreeMap<String, String>);
 
 impl Known {
     /// Reads `expect/known.txt`: lines of `NAME: REASON`; empty ones and those that begin with `#`
-    /// say nothing. Two stock rsyncs differ in nothing.
+    /// say nothing. They are ours: another program has none.
     pub(crate) fn read() -> Self {
-        if std::env::var_os("INTEROP_SUBJECT").is_none() {
+        if std::env::var_os("INTEROP_SUBJECT").is_some() {
             return Self(BTreeMap::new());
         }
         let text = fs::read_to_string(here().join("expect/known.txt")).unwrap();

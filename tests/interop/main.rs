@@ -7,8 +7,8 @@
 //!
 //! `INTEROP=all` plays every case with every protocol version, with and without incremental
 //! recursion; otherwise each case gets one of them. `INTEROP_ONLY=PART` plays the cases with that in
-//! their names and shows all. `INTEROP_SUBJECT=barge` judges ours, `INTEROP_SUBJECT=PATH` another
-//! program; without it two stock rsyncs judge the harness.
+//! their names and shows all. `INTEROP_SUBJECT=PATH` judges another program; `rsync` judges the
+//! harness, for two stock rsyncs differ in nothing.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 #![allow(clippy::print_stderr, reason = "a test says why it was skipped")]

@@ -73,9 +73,8 @@ impl Player {
         match self {
             Self::Stock => vec!["rsync".into()],
             Self::Ours => match std::env::var_os("INTEROP_SUBJECT") {
-                Some(path) if path == "barge" => vec![program().unwrap().into(), "rsync".into()],
                 Some(path) => vec![path],
-                None => Self::Stock.words(),
+                None => vec![program().unwrap().into(), "rsync".into()],
             },
         }
     }

@@ -110,43 +110,69 @@ static MASKS: LazyLock<Vec<(Regex, &[u8])>> = LazyLock::new(|| {
 /// a file is asked for again when its first content turned out to be wrong.
 ///
 /// Whoever speaks while the line of a progress is open ends that one first, if it is the same
-/// process; where that happens is decided by the scheduler, too.
+/// process, and else speaks on in it; where that happens is decided by the scheduler, too. So the end
+/// of such a line is no line, and what comes of it in the order of the list without one is marked.
+///
+/// The progress of a run is shown once more whenever the sending side is told that a list is done with,
+/// with the place where it is by then: how often is compared, and not where.
 ///
 /// `touched` are the names of what changes in its attributes alone: where unchanged entries are
 /// named, too, the generator names these, and the sender no others that are called so.
 pub(crate) fn voices<'a>(text: &'a [u8], touched: &[&str]) -> [Vec<&'a [u8]>; 5] {
     let mut voices: [Vec<&[u8]>; 5] = Default::default();
     let lines = text.split_inclusive(|&byte| byte == b'\n');
-    let mut pieces = lines.flat_map(said_at_once).peekable();
     let is_of_run = PROGRESS_OF_RUN.is_match(text);
     let mut is_open = false;
-    while let Some(line) = pieces.next() {
-        let stays_open = PROGRESS_PIECE.is_match(line) && (is_of_run || !LAST.is_match(line));
-        let was_open = std::mem::replace(&mut is_open, stays_open);
-        if was_open && line == b"\n" && pieces.peek().is_some_and(|next| is_of_another(next)) {
-            continue;
-        }
+    let mut through = None;
+    for line in lines.flat_map(said_at_once) {
         let words = line.strip_suffix(b"\n").unwrap_or(line);
         let is_touched = touched.iter().any(|name| name.as_bytes() == words);
-        let voice = match () {
-            () if is_touched || GENERATOR.is_match(words) => 1,
-            () if HARD_LINK.is_match(words) => 2,
-            () if words.starts_with(SENDER_REMOVED) => 3,
-            () if voices[0].contains(&line) => 4,
-            () => 0,
-        };
-        voices[voice].push(line);
+        if is_open && line == b"\n" {
+            is_open = false;
+        } else if PROGRESS_PIECE.is_match(line) {
+            is_open = is_of_run || !LAST.is_match(line);
+            let before = std::mem::replace(&mut through, transfers(line));
+            match is_of_run && through.is_some() && through == before {
+                true => voices[4].push(AGAIN),
+                false => in_order(&mut voices, line),
+            }
+        } else if is_touched || GENERATOR.is_match(words) {
+            voices[1].push(line);
+        } else if HARD_LINK.is_match(words) {
+            voices[2].push(line);
+        } else if words.starts_with(SENDER_REMOVED) {
+            voices[3].push(line);
+        } else {
+            if std::mem::take(&mut is_open) {
+                voices[4].push(UNENDED);
+            }
+            in_order(&mut voices, line);
+        }
     }
     // Which of two files is through first is also decided there.
     voices[2..].iter_mut().for_each(|voice| voice.sort());
     voices
 }
 
-/// Whether a line is not one of those that come in the order of the list.
-fn is_of_another(line: &[u8]) -> bool {
-    let words = line.strip_suffix(b"\n").unwrap_or(line);
-    GENERATOR.is_match(words) || HARD_LINK.is_match(words) || words.starts_with(SENDER_REMOVED)
+/// Hears a line that comes in the order of the list, or is said again.
+fn in_order<'a>(voices: &mut [Vec<&'a [u8]>; 5], line: &'a [u8]) {
+    let voice = if voices[0].contains(&line) { 4 } else { 0 };
+    voices[voice].push(line);
 }
+
+/// How many files are through, by a progress.
+fn transfers(progress: &[u8]) -> Option<&[u8]> {
+    let found = TRANSFERS.captures(progress)?;
+    Some(found.get(1)?.as_bytes())
+}
+
+static TRANSFERS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\(xfr#(\d+),").unwrap());
+
+/// In the place of a progress that has been shown.
+const AGAIN: &[u8] = b"(again)";
+
+/// Something of the list's order stood in the line of a progress.
+const UNENDED: &[u8] = b"(in the same line)";
 
 const SENDER_REMOVED: &[u8] = b"sender removed ";
 
@@ -313,5 +339,28 @@ mod tests {
             voices(amid.as_bytes(), &[]),
             voices(without.as_bytes(), &[])
         );
+        let in_it = format!("{progress}{text}\nname\n{progress}\n");
+        let ended = format!("{text}{progress}\nname\n{progress}\n");
+        assert_eq!(voices(in_it.as_bytes(), &[]), voices(ended.as_bytes(), &[]));
+        let unended = format!("{text}{progress}name\n{progress}\n");
+        assert_ne!(
+            voices(ended.as_bytes(), &[]),
+            voices(unended.as_bytes(), &[])
+        );
+    }
+
+    #[test]
+    fn progress_that_is_shown_again_may_be_so_at_any_place() {
+        let progress = |xfr: u32, left: u32| {
+            format!("\r        75.00K   5% #kB/s #:##:## (xfr#{xfr}, to-chk={left}/9)")
+        };
+        let [one, two] = [progress(1, 4), progress(2, 0)];
+        let early = format!("{one}{}\nname\n{two}\n", progress(1, 2));
+        let late = format!("{one}\nname\n{two}{two}\n");
+        assert_eq!(voices(early.as_bytes(), &[]), voices(late.as_bytes(), &[]));
+        let never = format!("{one}\nname\n{two}\n");
+        assert_ne!(voices(early.as_bytes(), &[]), voices(never.as_bytes(), &[]));
+        let other = format!("{}\nname\n{two}{two}\n", progress(1, 3));
+        assert_ne!(voices(other.as_bytes(), &[]), voices(late.as_bytes(), &[]));
     }
 }
