@@ -176,7 +176,7 @@ impl Stage {
             "run",
             "--rm",
             "--network",
-            "pods",
+            &self.node.network_name(),
             image,
             "/bin/bash",
             "-c",

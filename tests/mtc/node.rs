@@ -64,7 +64,9 @@ impl Node {
             fs::write(node.place.join(name), text)?;
         }
         fs::write(
-            node.place.dir("networks")?.join("pods.json"),
+            node.place
+                .dir("networks")?
+                .join(format!("{}.json", node.network_name())),
             node.network().to_string(),
         )?;
         node.podman(&["info"])?;
@@ -106,7 +108,7 @@ impl Node {
             "play",
             "--quiet",
             "--network",
-            "pods",
+            &self.network_name(),
             &file.to_string_lossy(),
         ])?;
         Ok(pod)
@@ -134,15 +136,21 @@ impl Node {
         &self.place
     }
 
+    /// Of the pods' network and its bridge. netavark names its chains of iptables by it: one node that ends
+    /// would take away the chain that another is about to use.
+    pub(crate) fn network_name(&self) -> String {
+        format!("mtc{}", self.number)
+    }
+
     /// The pods' network, in the words of netavark: `podman network create` of 4.3 names no bridge, and two
     /// nodes would choose the same.
     fn network(&self) -> Value {
         let gateway = self.gateway();
         json!({
-            "name": "pods",
+            "name": self.network_name(),
             "id": format!("{:064x}", self.number),
             "driver": "bridge",
-            "network_interface": format!("mtc{}", self.number),
+            "network_interface": self.network_name(),
             "created": "2026-01-01T00:00:00Z",
             "subnets": [{"subnet": format!("{gateway}/24"), "gateway": gateway}],
             "ipv6_enabled": false,
