@@ -16,11 +16,15 @@ use nix::unistd::geteuid;
 /// # Errors
 ///
 /// The first call that failed.
-pub(crate) fn source(root: &Path) -> io::Result<()> {
+pub(crate) fn source(root: &Path, leaving: bool) -> io::Result<()> {
     fs::create_dir(root)?;
     contents(root)?;
     names(&root.join("names"))?;
     links(root)?;
+    if leaving {
+        symlink("/etc/hostname", root.join("link-absolute"))?;
+        symlink("../outside", root.join("link-up"))?;
+    }
     specials(&root.join("specials"))?;
     filters(&root.join("filtered"))?;
     attributes(&root.join("attributes"))?;
@@ -130,11 +134,9 @@ const NAMES: &[&[u8]] = &[
 fn links(root: &Path) -> io::Result<()> {
     for (name, target) in [
         ("link", "same"),
-        ("link-absolute", "/etc/hostname"),
         ("link-changed", "new target"),
         ("link-dangling", "nowhere"),
         ("link-to-dir", "sub"),
-        ("link-up", "../outside"),
         ("sub/link-up-and-down", "../same"),
         ("was-file-now-link", "same"),
     ] {

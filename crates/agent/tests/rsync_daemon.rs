@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -176,6 +176,28 @@ fn trees_come_and_go_through_modules() {
             let log = fs::read_to_string(daemon.path("log")).unwrap_or_default();
             assert_eq!(pulled.status.code(), Some(0), "{pair}{log}");
             same(&source, &back);
+        }
+    }
+}
+
+#[test]
+fn links_out_of_a_module_are_kept_as_they_are() {
+    for client in [Whose::Stock, Whose::Ours] {
+        let daemon = Daemon::start(Whose::Ours);
+        let source = daemon.path("source");
+        let links = [("absolute", "/etc/hosts"), ("sub/up", "../../../x")];
+        for (name, target) in links {
+            symlink(target, source.join(name)).unwrap();
+        }
+        let pushed = run(
+            client,
+            &["-a", &format!("{}/", source.display()), &daemon.url("rw/")],
+        );
+        let said = text(&pushed.stderr);
+        assert_eq!(pushed.status.code(), Some(0), "{client:?}: {said}");
+        for (name, target) in links {
+            let made = fs::read_link(daemon.path("module").join(name)).unwrap();
+            assert_eq!(made, Path::new(target), "{client:?}");
         }
     }
 }

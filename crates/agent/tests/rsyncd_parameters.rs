@@ -259,7 +259,6 @@ fn modes_and_links_are_as_with_stock() {
             "read only = no\nmunge symlinks = yes",
             links,
         ),
-        case("no munging", "read only = no\nmunge symlinks = no", links),
         case("munging left open", "read only = no", links),
     ]);
 }

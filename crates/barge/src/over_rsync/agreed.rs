@@ -62,8 +62,6 @@ pub struct ModuleBase {
     pub rules: RuleList,
     /// Owners are numbers here, whatever the client wants; what crosses the wire stays the same.
     pub numeric_ids: bool,
-    /// Targets of received links are cut down to what is below the module.
-    pub sanitizes_links: bool,
     /// A relative `--backup-dir` does not climb out of the target.
     pub sanitizes_paths: bool,
     /// `incoming chmod`: of all that is received, whatever else decides its mode.

@@ -533,7 +533,6 @@ impl Daemon<'_> {
             root: settled.root,
             rules: settled.rules,
             numeric_ids: module.numeric_ids,
-            sanitizes_links: module.sanitizes_links,
             sanitizes_paths: module.sanitizes_paths,
             incoming_chmod: module.incoming_chmod,
             outgoing_chmod: module.outgoing_chmod,

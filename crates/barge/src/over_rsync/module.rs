@@ -34,8 +34,6 @@ pub struct Module {
     pub numeric_ids: bool,
     /// Received links are made unusable, and sent ones usable again.
     pub munges_links: bool,
-    /// Targets of received links are cut down to what is below the module, when they are not munged.
-    pub sanitizes_links: bool,
     /// Where no other root confines this process: what climbs in a path of an option climbs nowhere.
     pub sanitizes_paths: bool,
     /// Attributes that only root may set are kept in extended ones.
@@ -91,7 +89,6 @@ impl Module {
             refuse_options: Vec::new(),
             numeric_ids: false,
             munges_links: false,
-            sanitizes_links: false,
             sanitizes_paths: false,
             fake_super: false,
             ignores_errors: false,

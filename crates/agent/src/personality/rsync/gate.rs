@@ -295,7 +295,6 @@ impl Gate for Door {
         let munges = section.choice("munge symlinks");
         module.munges_links = munges.unwrap_or(confined != Confined::Root && path != "/");
         module.sanitizes_paths = confined != Confined::Root;
-        module.sanitizes_links = !module.munges_links && module.sanitizes_paths;
         if module.munges_links && Path::new("/rsyncd-munged").is_dir() {
             self.log("Symlink munging is unsafe when a /rsyncd-munged/ directory exists.");
             return Err("daemon security issue -- contact admin".to_owned());

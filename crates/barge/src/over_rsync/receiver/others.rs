@@ -22,18 +22,18 @@ impl Generator {
         name: &Name,
         stat: Option<Stat>,
     ) -> Result<Step, Failure> {
-        let target = self.side.link_of(at.entry);
+        let target = at.entry.extra().link.as_deref();
         let Some(target) = target.filter(|_| self.side.options.links) else {
             return self.skip_non_regular(at);
         };
         let path = at.entry.path.to_vec();
-        if self.side.options.safe_links && leads_out(&target, &path) {
+        if self.side.options.safe_links && leads_out(target, &path) {
             if self.side.options.info.symsafe > 0 {
                 let words = [
                     b"ignoring unsafe symlink \"",
                     &path[..],
                     b"\" -> \"",
-                    &target,
+                    target,
                     b"\"\n",
                 ];
                 self.side.run.say(Level::Info, words.concat());

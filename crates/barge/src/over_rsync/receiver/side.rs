@@ -295,34 +295,19 @@ impl Side {
             Base::Module(module)
                 if module.sanitizes_paths && !named.as_bytes().starts_with(b"/") =>
             {
-                OsString::from_vec(sanitized(named.as_bytes(), 0)).into()
+                OsString::from_vec(sanitized(named.as_bytes())).into()
             }
             _ => named.into(),
         }
     }
 
-    /// The target that a symbolic link is made with, and told with: that of [`Side::link_of`], munged where
-    /// that is wanted.
+    /// The target that a symbolic link is made with, and told with: munged where that is wanted.
     pub(super) fn made_link_of<'a>(&self, entry: &'a FileEntry) -> Option<Cow<'a, [u8]>> {
-        let target = self.link_of(entry)?;
-        Some(match self.options.munge_links {
-            true => [MUNGED, &target].concat().into(),
-            false => target,
-        })
-    }
-
-    /// The target that a symbolic link gets here: in some modules, what it is cut down to.
-    pub(super) fn link_of<'a>(&self, entry: &'a FileEntry) -> Option<Cow<'a, [u8]>> {
         let target = entry.extra().link.as_deref()?;
-        let Base::Module(module) = &self.base else {
-            return Some(target.into());
-        };
-        if !module.sanitizes_links {
-            return Some(target.into());
-        }
-        let path = entry.path.to_vec();
-        let depth = path.iter().filter(|&&byte| byte == b'/').count();
-        Some(sanitized(target, depth).into())
+        Some(match self.options.munge_links {
+            true => [MUNGED, target].concat().into(),
+            false => target.into(),
+        })
     }
 
     /// Tells of an entry that is listed and not dealt with.
