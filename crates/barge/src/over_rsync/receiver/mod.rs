@@ -62,6 +62,7 @@ use super::outgoing::Outgoing;
 use super::owners::{HostAccounts, Owners};
 use super::run::Run;
 use super::{Event, Failure, Level, RunStats};
+use crate::filter::RuleList;
 
 /// Receives into what [`Agreed::paths`] name, to the end of the run.
 pub(super) fn receive(agreed: Agreed) -> Ended {
@@ -97,39 +98,66 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
     let requests = Arc::new(Requests::default());
     let ear = ear(tell.clone(), Arc::clone(&requests));
     let mut wire = Incoming::new(connection.input, Arc::clone(&run), ear);
+    let order = Order {
+        options,
+        rules,
+        base,
+        destination: paths.pop().unwrap_or_else(|| PathBuf::from(".")),
+        asked,
+    };
+    match prepare(&run, &mut wire, order, requests) {
+        Ok(side) => take_part(side, wire, tell, hear),
+        Err(failure) => gave_up(&run, &mut wire, failure, RunStats::default()),
+    }
+}
+
+/// What is to be received, and where to.
+struct Order {
+    options: Options,
+    rules: RuleList,
+    base: Base,
+    destination: PathBuf,
+    asked: Option<Arc<Asked>>,
+}
+
+/// Says and hears what comes before the lists.
+fn prepare(
+    run: &Arc<Run>,
+    wire: &mut Incoming,
+    order: Order,
+    requests: Arc<Requests>,
+) -> Result<Arc<Side>, Failure> {
+    let Order {
+        options,
+        rules,
+        base,
+        destination,
+        asked,
+    } = order;
     if let Some(option) = not_honoured(&options, asked.as_deref()) {
         let text = format!("barge does not support {option} at the receiving side");
-        let failure = Failure::fatal(exit::UNSUPPORTED, text);
-        return gave_up(&run, &mut wire, failure, RunStats::default());
+        return Err(Failure::fatal(exit::UNSUPPORTED, text));
     }
-    let rules = match rules::exchange(&run, &options, &mut wire, rules) {
-        Ok(rules) => rules,
-        Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
-    };
-    if let Err(failure) = files_from::forward(&run, &options, &base, asked.clone()) {
-        return gave_up(&run, &mut wire, failure, RunStats::default());
-    }
+    let rules = rules::exchange(run, &options, wire, rules)?;
+    files_from::forward(run, &options, &base, asked.clone())?;
     run.tell(Event::ListBegins {
-        incremental: setup.is_incremental(),
+        incremental: run.setup.is_incremental(),
         checksum_len: match options.checksum {
-            true => setup.list_checksum.digest_len(),
-            false => setup.checksum.digest_len(),
+            true => run.setup.list_checksum.digest_len(),
+            false => run.setup.checksum.digest_len(),
         },
     });
-    let identity = Identity::of_process();
-    let owners = match owners(&run, &options, &base) {
-        Ok(owners) => owners,
-        Err(failure) => return gave_up(&run, &mut wire, failure, RunStats::default()),
-    };
+    let owners = owners(run, &options, &base)?;
     let incoming = match &base {
         Base::Module(module) => module.incoming_chmod.as_ref(),
         Base::Working => None,
     };
-    let side = Arc::new(Side {
+    let identity = Identity::of_process();
+    Ok(Arc::new(Side {
         attributes: Attributes::new(&options, incoming, &identity, rules.clone(), owners),
         rules,
-        destination: paths.pop().unwrap_or_else(|| PathBuf::from(".")),
-        run: Arc::clone(&run),
+        destination,
+        run: Arc::clone(run),
         options,
         base,
         asked,
@@ -140,7 +168,17 @@ pub(super) fn receive(agreed: Agreed) -> Ended {
         alternates: OnceLock::new(),
         backup: OnceLock::new(),
         delayed: Mutex::default(),
-    });
+    }))
+}
+
+/// Takes what comes on one thread and asks for it on another, until both are through.
+fn take_part(
+    side: Arc<Side>,
+    wire: Incoming,
+    tell: Sender<Told>,
+    hear: mpsc::Receiver<Told>,
+) -> Ended {
+    let run = Arc::clone(&side.run);
     let mut receiving = Receiving::new(Arc::clone(&side), wire, tell.clone());
     let mut generator = Generator::new(Arc::clone(&side), hear);
     let (received, generated) = std::thread::scope(|scope| {
