@@ -57,7 +57,7 @@ fn are_equal(a: &Path, b: &Path) -> bool {
     let piece = 1 << 20;
     let is_equal_at = |at: u64| {
         let end = len.min(at + piece);
-        let is_hole = |disk: &Disk| disk.next_data(at, end).unwrap().is_none();
+        let is_hole = |disk: &Disk| !disk.has_data(&(at..end)).unwrap();
         disks.iter().all(is_hole) || {
             let [one, other] = disks.each_ref().map(|disk| {
                 let mut content = vec![0; (end - at) as usize];

@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Whence, ftruncate, lseek};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::read::{next_data, read_whole};
+use crate::read::{has_data, read_whole};
 use crate::{Error, Stat, StatKind};
 
 /// An open block device or raw image. Reads and writes take offsets, so threads may share it.
@@ -160,16 +160,15 @@ impl Disk {
         read_whole(&self.file, buf, offset)
     }
 
-    /// The first run of data in `[from, end)`; `None` when only a hole remains there. All of a device
-    /// is data.
+    /// Whether there is anything but a hole within a range. All of a device is data.
     ///
     /// # Errors
     ///
     /// `lseek`.
-    pub fn next_data(&self, from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
+    pub fn has_data(&self, range: &Range<u64>) -> Result<bool, Error> {
         match self.is_device {
-            true => Ok((from < end).then_some(from..end)),
-            false => next_data(&self.file, from, end),
+            true => Ok(!range.is_empty()),
+            false => has_data(&self.file, range),
         }
     }
 

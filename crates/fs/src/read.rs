@@ -164,6 +164,17 @@ pub(crate) fn next_data(file: &File, from: u64, end: u64) -> Result<Option<Range
     }
 }
 
+/// Whether there is data in `range`. Where it ends is not asked: a file system may go through all of the file for
+/// that, and who asks for each block of it would wait for the square of its length.
+pub(crate) fn has_data(file: &File, range: &Range<u64>) -> Result<bool, Error> {
+    match seek(file, range.start, Whence::SeekData) {
+        Ok(start) => Ok(start < range.end),
+        Err(Errno::ENXIO) => Ok(false),
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(!range.is_empty()),
+        Err(errno) => Err(Error::new("lseek", errno)),
+    }
+}
+
 fn hole_after(file: &File, start: u64, end: u64) -> Result<u64, Error> {
     match seek(file, start, Whence::SeekHole) {
         Ok(hole) => Ok(hole.min(end)),

@@ -114,8 +114,7 @@ impl<'a> Part<'a> {
 
     /// Whether there is anything but a hole.
     pub(super) fn has_data(&self, range: &Range<u64>) -> Result<bool, Error> {
-        let run = self.here(range);
-        Ok(self.disk.next_data(run.start, run.end)?.is_some())
+        self.disk.has_data(&self.here(range))
     }
 
     /// Reads all of a range into `buffer`.
