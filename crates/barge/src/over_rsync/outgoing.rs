@@ -126,6 +126,15 @@ impl Outgoing {
         self.pending().push_frame(tag, &payload);
     }
 
+    /// Adds a message in front of all that has not left.
+    pub(crate) fn message_first(&self, message: &Message) {
+        let (tag, payload) = message.encode();
+        let mut pending = self.pending();
+        let behind = pending.bytes.split();
+        pending.push_frame(tag, &payload);
+        pending.bytes.extend_from_slice(&behind);
+    }
+
     /// Adds a text as messages of the length that a peer takes.
     pub(crate) fn text(&self, kind: TextKind, text: &[u8]) {
         let mut pending = self.pending();
@@ -362,6 +371,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use barge_rsync::wire::mux::IoErrors;
     use barge_rsync::wire::ndx::FileIndex;
     use bytes::BufMut;
 
@@ -470,6 +480,21 @@ mod tests {
             writer.join().unwrap().unwrap();
         });
         let expected = [(0, b"data".to_vec()), (2, b"text\n".to_vec())];
+        assert_eq!(frames(&bytes.lock().unwrap()), expected);
+    }
+
+    #[test]
+    fn message_that_comes_first_stands_before_what_waits() {
+        let (outgoing, bytes) = outgoing(None);
+        outgoing.data(|out| out.put_slice(b"data")).unwrap();
+        outgoing.message_first(&Message::IoError(IoErrors::GENERAL));
+        outgoing.data(|out| out.put_slice(b"more")).unwrap();
+        outgoing.flush().unwrap();
+        let expected = [
+            (22, b"\x01\0\0\0".to_vec()),
+            (0, b"data".to_vec()),
+            (0, b"more".to_vec()),
+        ];
         assert_eq!(frames(&bytes.lock().unwrap()), expected);
     }
 

@@ -286,6 +286,12 @@ impl Answers {
             tells_errors,
             size,
         } = scanned;
+        let is_31 = self.run.setup.protocol.is_31_or_newer();
+        let is_news = !is_31 && errors != self.books.told;
+        if is_news && !self.run.peer().server {
+            // As stock's server: its client hears of it before it deletes anything for the lists.
+            self.run.outgoing.message_first(&Message::IoError(errors));
+        }
         if let Some(dir) = dir {
             let ndx = &mut self.ndx;
             let marker = |out: &mut BytesMut| ndx.put(out, Ndx::List(dir));
