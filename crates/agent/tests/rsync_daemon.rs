@@ -5,10 +5,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
@@ -409,15 +409,22 @@ fn a_server_of_volumes_is_a_daemon_to_verified_clients_and_to_no_others() {
     let stranger = ssl(false, &["-a", &from, "rsync://localhost/data/"]);
     assert_ne!(stranger.status.code(), Some(0));
     assert_eq!(fs::read_dir(at("volume")).unwrap().count(), 0);
+    let time = |name: &str| fs::metadata(at(name)).unwrap().modified().unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let root = fs::File::open(&source).unwrap();
+    root.set_modified(long_ago).unwrap();
     let pushed = ssl(true, &["-a", &from, "rsync://localhost/data/"]);
     assert_eq!(pushed.status.code(), Some(0), "{}", text(&pushed.stderr));
     same(&source, &at("volume"));
+    assert_eq!(time("volume"), long_ago);
     let into = format!("{}/", back.display());
     let pulled = ssl(true, &["-a", "rsync://localhost/data/", &into]);
     assert_eq!(pulled.status.code(), Some(0), "{}", text(&pulled.stderr));
     same(&source, &back);
-    for protocol in ["native", "rsync", "auto"] {
+    fs::hard_link(at("source/sub/file"), at("source/name")).unwrap();
+    for protocol in ["rsync", "native", "auto"] {
         fs::write(at("source/sub/file"), protocol).unwrap();
+        root.set_modified(long_ago).unwrap();
         let sent = barge()
             .arg("send")
             .arg(&source)
@@ -438,6 +445,9 @@ fn a_server_of_volumes_is_a_daemon_to_verified_clients_and_to_no_others() {
             text(&sent.stderr)
         );
         same(&source, &at("volume"));
+        assert_eq!(time("volume"), long_ago, "{protocol}");
+        let inode = |name: &str| fs::metadata(at(name)).unwrap().ino();
+        assert_eq!(inode("volume/name"), inode("volume/sub/file"), "{protocol}");
     }
 }
 

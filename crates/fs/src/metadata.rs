@@ -70,7 +70,11 @@ impl<'a> Inode<'a> {
         )
     }
 
-    fn set_times(self, atime: Option<Timestamp>, mtime: Option<Timestamp>) -> nix::Result<()> {
+    pub(crate) fn set_times(
+        self,
+        atime: Option<Timestamp>,
+        mtime: Option<Timestamp>,
+    ) -> nix::Result<()> {
         let (atime, mtime) = (time_spec(atime), time_spec(mtime));
         if !self.path_only {
             return futimens(self.fd, &atime, &mtime);

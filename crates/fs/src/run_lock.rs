@@ -9,6 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::metadata::Inode;
 use crate::{Dir, Error, RUN_MARKER, Root, Stat, StatKind};
 
 /// A run that writes beneath a root: the file [`RUN_MARKER`] in it, locked.
@@ -35,7 +36,8 @@ pub enum BeginError {
 }
 
 impl Root {
-    /// Marks and locks the root as being written, until the returned lock goes.
+    /// Marks and locks the root as being written, until the returned lock goes. The root's time stays as
+    /// it was, where this process may set it.
     ///
     /// On a file system that has no locks, only marks it.
     ///
@@ -47,7 +49,7 @@ impl Root {
         let dir = self.dir(&RelPath::root())?;
         let name = Name::new(RUN_MARKER.as_bytes()).expect("a short word");
         for _ in 0..ATTEMPTS {
-            let Some((file, was_unclean)) = mark(&dir, &name)? else {
+            let Some((file, was_unclean)) = keeping_time(&dir, || mark(&dir, &name))? else {
                 continue;
             };
             lock(&file)?;
@@ -70,7 +72,8 @@ impl RunLock {
         self.was_unclean
     }
 
-    /// Removes the marker, then lets the lock go.
+    /// Removes the marker, then lets the lock go. The root's time stays as it was, where this process may
+    /// set it.
     ///
     /// # Errors
     ///
@@ -78,10 +81,19 @@ impl RunLock {
     pub fn finish(self) -> Result<(), Error> {
         // Where there are no locks, another run may have put its own there.
         if has_name(&self.file, &self.dir, &self.name)? {
-            self.dir.unlink(&self.name)?;
+            keeping_time(&self.dir, || self.dir.unlink(&self.name))?;
         }
         Ok(())
     }
+}
+
+/// Changes the names in a directory, and not its time.
+fn keeping_time<T>(dir: &Dir, change: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let before = dir.stat_self()?;
+    let changed = change()?;
+    // For who may not, no run keeps it either.
+    let _ = Inode::open(dir.as_fd()).set_times(None, Some(before.mtime));
+    Ok(changed)
 }
 
 /// Opens the marker, and says whether it was there before; `None` when it has just gone.
@@ -138,6 +150,7 @@ const OPEN: OFlag = OFlag::O_RDWR
 mod tests {
     use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, SystemTime};
 
     use barge_types::Kind;
 
@@ -154,6 +167,22 @@ mod tests {
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
             let next = root.begin_run().unwrap();
             assert!(!next.was_unclean());
+        }
+    }
+
+    #[test]
+    fn time_of_the_root_stays() {
+        for (folder, root) in roots() {
+            let time = || fs::metadata(folder.path()).unwrap().modified().unwrap();
+            let before = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_890);
+            fs::File::open(folder.path())
+                .unwrap()
+                .set_modified(before)
+                .unwrap();
+            let run = root.begin_run().unwrap();
+            assert_eq!(time(), before);
+            run.finish().unwrap();
+            assert_eq!(time(), before);
         }
     }
 

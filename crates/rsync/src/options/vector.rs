@@ -94,7 +94,7 @@ fn letters(options: &Options, secluded: bool) -> Vec<u8> {
         ("L", (!pushes && options.copy_links).into()),
         ("k", (!pushes && options.copy_dirlinks).into()),
         ("W", (options.whole_file == Some(true)).into()),
-        ("H", typed.hard_links),
+        ("H", typed.hard_links.max(options.hard_links.into())),
         ("o", options.owner.into()),
         ("g", options.group.into()),
         ("D", options.devices.into()),
