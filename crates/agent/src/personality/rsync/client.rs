@@ -268,10 +268,12 @@ impl Run {
 fn meet(client: Client, line: Line, peer: Peer<'_>) -> Ended {
     let mut ended = client.run(line.connection, peer);
     if let Some(program) = line.program {
-        // As rsync 3.5.0 does it: of a run that came to its end, the program knows more.
+        // As rsync 3.5.0 does it: of a run that came to its end, the program knows more, and of a connection
+        // that failed perhaps. What failed here made it fail.
         ended.code = match (&ended.failure, program.wait()) {
             (None, code) if code != 0 => code,
-            (_, code) => ended.code.max(code),
+            (Some(Failure::Closed | Failure::Connection { .. }), code) => ended.code.max(code),
+            _ => ended.code,
         };
     }
     ended
