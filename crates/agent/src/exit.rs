@@ -98,7 +98,7 @@ const MEANINGS: [(Exit, &str); 11] = [
     ),
     (
         Exit::Interrupted,
-        "interrupted by SIGTERM or SIGINT, and drained",
+        "interrupted by SIGTERM or SIGINT during a run, and drained",
     ),
 ];
 

@@ -7,7 +7,10 @@ Moves Kubernetes volumes between clusters.
 
 `barge serve` mounts the target volume, `barge send` the source volume; they talk through one TLS \
 port, at which each end verifies the other. A second run sends only what has changed since. A lost \
-connection is made again within the run; a killed run is continued by running it again.";
+connection is made again within the run; a killed run is continued by running it again.
+
+`barge rsync`, `barge stunnel`, `barge blockrsync` and `barge proxy` take the command lines of those \
+programs, and barge does so when it is called by such a name.";
 
 pub(crate) const KEYS: &str = "\
 Makes throw-away keys for one migration: a CA, and with it an identity for each end.

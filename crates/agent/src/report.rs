@@ -336,7 +336,8 @@ fn remedy(failure: &Failure) -> &'static str {
 }
 
 fn denied_at_target(op: &str) -> &'static str {
-    match op {
+    // The capability that is missing may be behind it.
+    match op.split(' ').next().unwrap_or_default() {
         "chown" | "fchown" | "lchown" | "fchownat" => {
             "run the target as root, give it CAP_CHOWN, or say --no-owner"
         }
@@ -442,6 +443,18 @@ mod tests {
   "bytes_per_second": 1365
 }
 "#;
+
+    #[test]
+    fn hint_names_the_capability_that_a_call_needs() {
+        for (op, capability) in [
+            ("fchownat (needs CAP_CHOWN)", "CAP_CHOWN"),
+            ("mknodat (needs CAP_MKNOD)", "CAP_MKNOD"),
+            ("setxattr trusted.* (needs CAP_SYS_ADMIN)", "CAP_SYS_ADMIN"),
+            ("renameat2 (needs CAP_DAC_OVERRIDE)", "CAP_DAC_OVERRIDE"),
+        ] {
+            assert!(denied_at_target(op).contains(capability), "{op}");
+        }
+    }
 
     #[test]
     fn report_file_is_the_golden_json_and_nothing_is_left_beside_it() {

@@ -48,7 +48,7 @@ impl Disk {
         // For a device that is there O_EXCL means that nobody else may have it so.
         let flags = OFlag::O_RDWR | OFlag::O_EXCL | CAREFUL;
         let opened = match open(path, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => return Self::create(path),
+            Err(Errno::ENOENT) if may_be_image(path) => return Self::create(path),
             opened => opened.map_err(Error::of(op))?,
         };
         let disk = Self::of(op, opened)?.for_us_alone(op)?;
@@ -62,7 +62,7 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// As [`Disk::open_to_write`], and `ENOENT` for an image when its folder is not there.
+    /// As [`Disk::open_to_write`], and `ENOENT` for an image when its folder is not there, and for a device.
     pub fn expect_to_write(path: &Path) -> Result<(), Error> {
         let op = "openat O_RDWR";
         let flags = OFlag::O_RDWR | CAREFUL;
@@ -71,7 +71,7 @@ impl Disk {
                 Err(error) if !error.is_busy() => Err(error),
                 _ => Ok(()),
             },
-            Err(Errno::ENOENT) => open_folder(path).map(drop),
+            Err(Errno::ENOENT) if may_be_image(path) => open_folder(path).map(drop),
             Err(errno) => Err(Error::new(op, errno)),
         }
     }
@@ -266,6 +266,12 @@ impl Disk {
     }
 }
 
+/// Whether an image may be made there. What is not there in `/dev` is a device, and a file would take the
+/// machine's memory for it.
+fn may_be_image(path: &Path) -> bool {
+    !path.starts_with("/dev") || path.starts_with("/dev/shm")
+}
+
 fn open_folder(path: &Path) -> Result<File, Error> {
     let parent = path.parent();
     let folder = parent.filter(|folder| !folder.as_os_str().is_empty());
@@ -341,6 +347,11 @@ mod tests {
             assert_eq!(expect("disk.img"), Ok(()));
             assert!(!path("disk.img").exists());
             assert_eq!(expect("no/disk.img"), Err(Errno::ENOENT as i32));
+            let device = Path::new("/dev/barge-test-absent");
+            let absent = Disk::expect_to_write(device).map_err(|e| e.errno);
+            assert_eq!(absent, Err(Errno::ENOENT as i32));
+            let opened = Disk::open_to_write(device).map_err(|e| e.errno);
+            assert_eq!(opened.unwrap_err(), Errno::ENOENT as i32);
             fs::create_dir(path("directory")).unwrap();
             assert_eq!(expect("directory"), Err(Errno::EISDIR as i32));
             let _writer = Disk::open_to_write(&path("disk.img")).unwrap();

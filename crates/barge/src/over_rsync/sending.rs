@@ -136,7 +136,7 @@ fn end(tallying: &Tallying, mut ended: Ended) -> SessionEnd {
     SessionEnd {
         tally,
         failures,
-        undeleted: u64::from(ended.code == 25),
+        undeleted: tallying.undeleted(&ended),
         error: tallying.error(&mut ended),
         last_words: false,
     }

@@ -26,6 +26,8 @@ struct State {
     failures: Vec<FailedPath>,
     /// The last line that was no file's: often why the run ended.
     last_words: Option<String>,
+    /// What `--max-delete` spared, by the receiving side's words.
+    undeleted: u64,
 }
 
 impl Tallying {
@@ -58,6 +60,11 @@ impl Tallying {
             tally.failed = 1;
         }
         (*tally, std::mem::take(failures))
+    }
+
+    /// What `--max-delete` spared: a daemon's client is told it in words alone.
+    pub(crate) fn undeleted(&self, ended: &Ended) -> u64 {
+        self.state().undeleted.max(u64::from(ended.code == 25))
     }
 
     /// Why the run did not come to its end, in the peer's words where it had the last one.
@@ -175,6 +182,9 @@ impl Listener for Tallying {
                 level: Level::FileError,
                 text,
             } => self.failed(text),
+            Event::Line { text, .. } if let Some(spared) = spared(text) => {
+                self.state().undeleted = spared;
+            }
             Event::Line {
                 level: Level::Error | Level::Warning,
                 text,
@@ -193,6 +203,13 @@ impl Listener for Tallying {
             _ => {}
         }
     }
+}
+
+/// How many deletions a line says were not made (rsync 3.5.0's words).
+fn spared(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"Deletions stopped due to --max-delete limit (")?;
+    let end = rest.iter().position(|&byte| byte == b' ')?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
 /// A peer's line without what a terminal would obey.
@@ -266,6 +283,16 @@ const MAX_OP: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_deleted_is_read_from_words() {
+        // What rsync 3.5.0 says at `--max-delete=1` with three files too many.
+        let line = b"Deletions stopped due to --max-delete limit (2 skipped)\n";
+        assert_eq!(spared(line), Some(2));
+        for other in [&b"Deletions stopped"[..], b"deleting x\n", b""] {
+            assert_eq!(spared(other), None);
+        }
+    }
 
     #[test]
     fn a_line_about_a_file_tells_which_and_why() {

@@ -76,7 +76,7 @@ pub(crate) fn serve(
     let end = SessionEnd {
         tally,
         failures,
-        undeleted: u64::from(ended.code == 25),
+        undeleted: tallying.undeleted(&ended),
         error: tallying.error(&mut ended),
         last_words: false,
     };
