@@ -126,7 +126,11 @@ impl Agent {
 
     /// Takes no run any more, ends those that are on, and tells their ends.
     async fn drain(&self, words: &LastWords) -> Exit {
-        let mut exit = Exit::Complete;
+        let mut exit = match self.once {
+            // The run it was to serve has not come.
+            true => Exit::Interrupted,
+            false => Exit::Complete,
+        };
         let mut tell = |(volume, end): (String, RunEnd)| {
             let ended = words.say(&Ending::of_run(volume, end));
             if self.once || ended == Exit::Interrupted {
