@@ -57,6 +57,25 @@ fn volume_moves_whole_then_by_difference_then_back() {
 }
 
 #[test]
+fn volume_moves_whole_in_the_language_of_rsync() {
+    let (lane, place) = (Lane::new().unwrap(), Scratch::new().unwrap());
+    let (source, target) = (place.join("source"), dir(place.path(), "target"));
+    tree::awkward(&source, geteuid().is_root()).unwrap();
+    // That protocol has no longer paths, and sends what is a hole.
+    fs::remove_dir_all(source.join("deep")).unwrap();
+    for holes in ["nothing, 4 GiB of it", "a needle"] {
+        fs::remove_file(source.join("sparse").join(holes)).unwrap();
+    }
+    let options = ["--protocol", "rsync", "--delete"];
+    for seed in [1, 2] {
+        let pass = lane.pass(User::Same, &source, &target, &options).unwrap();
+        expect_complete(&pass);
+        assert_same(&source, &target, &all());
+        mutate(&source, seed).unwrap();
+    }
+}
+
+#[test]
 fn volume_is_copied_within_one_process_as_it_is_over_the_route() {
     let (lane, place) = (Lane::new().unwrap(), Scratch::new().unwrap());
     let (source, target) = (place.join("source"), dir(place.path(), "target"));

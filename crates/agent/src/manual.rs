@@ -34,7 +34,7 @@ instead, which a client with --device makes equal to its own, in place; an image
 
 A client that names no protocol in its TLS handshake is taken for an rsync: to it the volumes are a \
 daemon's modules, to push to and to pull from. It shows a certificate like any other, so rsync-ssl \
-needs RSYNC_SSL_CERT, RSYNC_SSL_KEY and RSYNC_SSL_CA_CERT.
+--type=openssl needs RSYNC_SSL_CERT, RSYNC_SSL_KEY and RSYNC_SSL_CA_CERT.
 
 Without --once it serves until SIGTERM or SIGINT. The signal drains: no new run is taken, what is \
 in flight is committed or removed, reports are written. A second signal ends at once.";

@@ -258,8 +258,11 @@ impl Generator {
                 stat.mode.bits() & (at.entry.mode | 0o7000),
             ));
         }
+        if !new {
+            self.side.attributes.leave_time(&mut want, at.entry, &stat);
+        }
         if !self.side.options.dry_run && flags != ItemFlags::default() {
-            self.set_dir(at, dir, &stat, want, &resolved);
+            self.set_dir(at, dir, want, &resolved);
         }
         Ok((flags, resolved))
     }
@@ -281,14 +284,7 @@ impl Generator {
         }
     }
 
-    fn set_dir(
-        &mut self,
-        at: &At<'_>,
-        dir: &Dir,
-        stat: &Stat,
-        mut want: Want,
-        resolved: &Resolved,
-    ) {
+    fn set_dir(&mut self, at: &At<'_>, dir: &Dir, mut want: Want, resolved: &Resolved) {
         let attributes = &self.side.attributes;
         let full = want
             .mode
@@ -301,7 +297,6 @@ impl Generator {
             }
         }
         let attributes = &self.side.attributes;
-        attributes.leave_time(&mut want, at.entry, stat);
         let is_all = resolved.missing.is_empty();
         let set = attributes.set(On::Dir(dir), at.entry, &want, &resolved.xattrs, is_all);
         let failures = set.map_or_else(|error| vec![error], |(_, failures)| failures);
