@@ -361,39 +361,69 @@ fn strange_clients_are_answered_and_the_daemon_goes_on() {
     );
 }
 
-/// rsync-ssl(1) with the keys of `barge keys`, to the port of `barge serve`.
-#[test]
-fn a_server_of_volumes_is_a_daemon_to_verified_clients_and_to_no_others() {
-    let place = tempfile::tempdir().unwrap();
-    let at = |name: &str| place.path().join(name);
-    for dir in ["source/sub", "volume"] {
-        fs::create_dir_all(at(dir)).unwrap();
+/// `barge serve` with the volume `data`, and the folder of that, of its `source` and its `keys`.
+struct Served {
+    _server: Ends,
+    port: u16,
+    place: TempDir,
+}
+
+impl Served {
+    fn start() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        for dir in ["source/sub", "volume"] {
+            fs::create_dir_all(place.path().join(dir)).unwrap();
+        }
+        fs::write(place.path().join("source/sub/file"), "content").unwrap();
+        let keys = place.path().join("keys");
+        let made = barge().arg("keys").arg(&keys).output().unwrap();
+        assert!(made.status.success());
+        let port = free_port();
+        let child = barge()
+            .args(["serve", "--volume"])
+            .arg(format!("data={}", place.path().join("volume").display()))
+            .arg("--tls")
+            .arg(keys)
+            .arg(format!("--listen=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _server = Ends(child);
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self {
+            _server,
+            port,
+            place,
+        }
     }
-    fs::write(at("source/sub/file"), "content").unwrap();
-    let barge = || Command::new(env!("CARGO_BIN_EXE_barge"));
-    let made = barge().arg("keys").arg(at("keys")).output().unwrap();
-    assert!(made.status.success());
-    let port = free_port();
-    let child = barge()
-        .args(["serve", "--volume"])
-        .arg(format!("data={}", at("volume").display()))
-        .arg("--tls")
-        .arg(at("keys"))
-        .arg(format!("--listen=127.0.0.1:{port}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _server = Ends(child);
-    let until = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < until, "the server does not listen");
-        std::thread::sleep(Duration::from_millis(20));
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
     }
-    let ssl = |keys: bool, args: &[&str]| {
-        let key = |name: &str| at("keys/client").join(name);
+
+    /// Sets the time of the source itself, which was not just changed.
+    fn let_source_rest(&self) {
+        let source = fs::File::open(self.at("source")).unwrap();
+        source.set_modified(long_ago()).unwrap();
+    }
+
+    /// The volume is as the source is, and as old.
+    fn expect_same(&self) {
+        same(&self.at("source"), &self.at("volume"));
+        let time = fs::metadata(self.at("volume")).unwrap().modified();
+        assert_eq!(time.unwrap(), long_ago());
+    }
+
+    /// rsync-ssl(1), with the keys of `barge keys` or without.
+    fn rsync_ssl(&self, keys: bool, args: &[&str]) -> Output {
+        let key = |name: &str| self.at("keys/client").join(name);
         let mut rsync = Command::new("rsync-ssl");
-        rsync.arg(format!("--port={port}")).args(args);
+        rsync.arg(format!("--port={}", self.port)).args(args);
         rsync
             .env("RSYNC_SSL_CA_CERT", key("ca.crt"))
             .env("RSYNC_SSL_TYPE", "openssl");
@@ -403,50 +433,58 @@ fn a_server_of_volumes_is_a_daemon_to_verified_clients_and_to_no_others() {
                 .env("RSYNC_SSL_KEY", key("tls.key"));
         }
         rsync.stdin(Stdio::null()).output().unwrap()
-    };
-    let (source, back) = (at("source"), at("back"));
-    let from = format!("{}/", source.display());
-    let stranger = ssl(false, &["-a", &from, "rsync://localhost/data/"]);
+    }
+
+    /// `barge send` of the source.
+    fn send(&self, protocol: &str) -> Output {
+        let mut send = barge();
+        send.arg("send").arg(self.at("source"));
+        send.arg(format!("--to=localhost:{}", self.port));
+        send.arg("--tls").arg(self.at("keys"));
+        send.args(["--volume=data", "--checksum", "--protocol", protocol]);
+        send.output().unwrap()
+    }
+}
+
+fn long_ago() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
+}
+
+fn barge() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_barge"))
+}
+
+#[test]
+fn a_server_of_volumes_is_a_daemon_to_verified_clients_and_to_no_others() {
+    let served = Served::start();
+    let from = format!("{}/", served.at("source").display());
+    let stranger = served.rsync_ssl(false, &["-a", &from, "rsync://localhost/data/"]);
     assert_ne!(stranger.status.code(), Some(0));
-    assert_eq!(fs::read_dir(at("volume")).unwrap().count(), 0);
-    let time = |name: &str| fs::metadata(at(name)).unwrap().modified().unwrap();
-    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    let root = fs::File::open(&source).unwrap();
-    root.set_modified(long_ago).unwrap();
-    let pushed = ssl(true, &["-a", &from, "rsync://localhost/data/"]);
+    assert_eq!(fs::read_dir(served.at("volume")).unwrap().count(), 0);
+    served.let_source_rest();
+    let pushed = served.rsync_ssl(true, &["-a", &from, "rsync://localhost/data/"]);
     assert_eq!(pushed.status.code(), Some(0), "{}", text(&pushed.stderr));
-    same(&source, &at("volume"));
-    assert_eq!(time("volume"), long_ago);
+    served.expect_same();
+    let back = served.at("back");
     let into = format!("{}/", back.display());
-    let pulled = ssl(true, &["-a", "rsync://localhost/data/", &into]);
+    let pulled = served.rsync_ssl(true, &["-a", "rsync://localhost/data/", &into]);
     assert_eq!(pulled.status.code(), Some(0), "{}", text(&pulled.stderr));
-    same(&source, &back);
-    fs::hard_link(at("source/sub/file"), at("source/name")).unwrap();
+    same(&served.at("source"), &back);
+}
+
+#[test]
+fn a_volume_is_sent_with_its_hard_links_and_its_time_in_either_language() {
+    let served = Served::start();
+    let file = served.at("source/sub/file");
+    fs::hard_link(&file, served.at("source/name")).unwrap();
     for protocol in ["rsync", "native", "auto"] {
-        fs::write(at("source/sub/file"), protocol).unwrap();
-        root.set_modified(long_ago).unwrap();
-        let sent = barge()
-            .arg("send")
-            .arg(&source)
-            .args([
-                &format!("--to=localhost:{port}"),
-                "--volume=data",
-                "--checksum",
-            ])
-            .arg("--tls")
-            .arg(at("keys"))
-            .arg(format!("--protocol={protocol}"))
-            .output()
-            .unwrap();
-        assert_eq!(
-            sent.status.code(),
-            Some(0),
-            "{protocol}: {}",
-            text(&sent.stderr)
-        );
-        same(&source, &at("volume"));
-        assert_eq!(time("volume"), long_ago, "{protocol}");
-        let inode = |name: &str| fs::metadata(at(name)).unwrap().ino();
+        fs::write(&file, protocol).unwrap();
+        served.let_source_rest();
+        let sent = served.send(protocol);
+        let said = text(&sent.stderr);
+        assert_eq!(sent.status.code(), Some(0), "{protocol}: {said}");
+        served.expect_same();
+        let inode = |name: &str| fs::metadata(served.at(name)).unwrap().ino();
         assert_eq!(inode("volume/name"), inode("volume/sub/file"), "{protocol}");
     }
 }

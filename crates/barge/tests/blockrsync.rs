@@ -16,6 +16,7 @@ use std::time::Duration;
 use barge::Fault;
 use barge::over_blockrsync::{BlockSize, Event, Failure, Received, Sent, Source, Target};
 use barge::over_rsync::{Connection, Output, pipe};
+use barge_testkit::tree::image;
 use tempfile::TempDir;
 
 fn block() -> BlockSize {
@@ -50,19 +51,6 @@ fn converse_and(
         let sent = source.send(here, tell);
         (sent, receiving.join().unwrap())
     })
-}
-
-/// Data, zeros, a block that both have, a short end.
-fn image(len: usize) -> Vec<u8> {
-    let mut image = vec![0; len];
-    for (at, block) in image.chunks_mut(4096).enumerate() {
-        match at % 3 {
-            0 => block.fill(at as u8),
-            1 => block[17.min(block.len() - 1)] = 1,
-            _ => {}
-        }
-    }
-    image
 }
 
 fn files(

@@ -10,6 +10,7 @@ use std::thread;
 use barge::over_blockrsync::{BlockSize, Failure, Received, Sent, Source, Target};
 use barge::over_rsync::pipe;
 use barge_testkit::mount::LoopDevice;
+use barge_testkit::tree::image;
 
 /// Runs both.
 fn converse(source: &Path, target: &Path) -> (Result<Sent, Failure>, Result<Received, Failure>) {
@@ -29,19 +30,6 @@ fn converse(source: &Path, target: &Path) -> (Result<Sent, Failure>, Result<Rece
         let sent = source.send(here, &|_| ());
         (sent, receiving.join().unwrap())
     })
-}
-
-/// Data, zeros, a block that both have, a short end.
-fn image(len: usize) -> Vec<u8> {
-    let mut image = vec![0; len];
-    for (at, block) in image.chunks_mut(4096).enumerate() {
-        match at % 3 {
-            0 => block.fill(at as u8),
-            1 => block[17.min(block.len() - 1)] = 1,
-            _ => {}
-        }
-    }
-    image
 }
 
 #[test]

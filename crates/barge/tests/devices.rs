@@ -377,11 +377,7 @@ async fn second_client_is_told_that_another_run_is_on() {
         end: 3 * MIB,
     };
     // It says what it wants, and then nothing.
-    let mut idle = Client::new(&server);
-    assert!(matches!(
-        idle.hello(7, 3 * MIB, step).await,
-        Answer::Welcome(_)
-    ));
+    let idle = welcomed(&server, 7, 3 * MIB, step).await;
     let end = send(&pair.source, good_route(&server), 1).await;
     assert!(
         matches!(end.error, Some(Error::Refused(ref text)) if text.contains("another run")),
@@ -405,11 +401,7 @@ async fn two_names_of_one_image_are_written_by_one_run_at_a_time() {
         start: 0,
         end: 3 * MIB,
     };
-    let mut idle = Client::new(&first);
-    assert!(matches!(
-        idle.hello(7, 3 * MIB, step).await,
-        Answer::Welcome(_)
-    ));
+    let _idle = welcomed(&first, 7, 3 * MIB, step).await;
     let (fault, text) = fault_of(send(&pair.source, good_route(&second), 1).await);
     assert_eq!(fault, Fault::Request);
     assert!(text.contains("busy"), "{text}");
@@ -423,11 +415,7 @@ async fn server_that_is_told_to_stop_ends_its_run_and_takes_none() {
         start: 0,
         end: 3 * MIB,
     };
-    let mut idle = Client::new(&server);
-    assert!(matches!(
-        idle.hello(7, 3 * MIB, step).await,
-        Answer::Welcome(_)
-    ));
+    let _idle = welcomed(&server, 7, 3 * MIB, step).await;
     server.drain().await;
     let (_, run) = server.next_run().await;
     let error = run.error.unwrap();
@@ -455,6 +443,14 @@ fn digest_of(content: &[u8]) -> [u8; 32] {
     whole.digest()
 }
 
+/// A client whose connection may go on.
+async fn welcomed(server: &Arc<Server>, session: u128, size: u64, step: DeviceStep) -> Client {
+    let mut client = Client::new(server);
+    let answer = client.hello(session, size, step).await;
+    assert!(matches!(answer, Answer::Welcome(_)));
+    client
+}
+
 async fn refusal(
     client: &mut Client,
     session: u128,
@@ -473,12 +469,7 @@ async fn send_part(server: &Arc<Server>, session: u128, size: u64, content: &[u8
         start: 0,
         end: content.len() as u64,
     };
-    let mut client = Client::new(server);
-    assert!(matches!(
-        client.hello(session, size, step).await,
-        Answer::Welcome(_)
-    ));
-    let Client { mut stream, input } = client;
+    let Client { mut stream, input } = welcomed(server, session, size, step).await;
     stream
         .write_all(&Greeting::ours(content.len() as u64))
         .await
@@ -550,15 +541,11 @@ async fn part_that_is_written_again_is_not_done_until_it_is_through() {
     let (server, content) = (server(&pair.target), vec![5; 300_000]);
     let size = content.len() as u64;
     send_part(&server, 1, size, &content).await;
-    let mut again = Client::new(&server);
     let step = DeviceStep::Part {
         start: 0,
         end: size,
     };
-    assert!(matches!(
-        again.hello(1, size, step).await,
-        Answer::Welcome(_)
-    ));
+    let _again = welcomed(&server, 1, size, step).await;
     let end = DeviceStep::End {
         digest: digest_of(&content),
     };

@@ -52,6 +52,19 @@ pub fn awkward(root: &Path, privileged: bool) -> io::Result<()> {
     shut(&modes_in, privileged)
 }
 
+/// The content of a raw image: blocks of 4 KiB of data, of nearly all zeros, and of zeros in turn.
+pub fn image(len: usize) -> Vec<u8> {
+    let mut image = vec![0; len];
+    for (at, block) in image.chunks_mut(4096).enumerate() {
+        match at % 3 {
+            0 => block.fill(at as u8),
+            1 => block[17.min(block.len() - 1)] = 1,
+            _ => {}
+        }
+    }
+    image
+}
+
 /// Fills `root` with `count` files of 0 to `max_size` random bytes, a thousand to a directory.
 ///
 /// # Errors

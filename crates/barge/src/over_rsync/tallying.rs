@@ -170,6 +170,19 @@ impl Tallying {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn line(&self, level: Level, text: &[u8]) {
+        match (level, spared(text)) {
+            (Level::FileError, _) => self.failed(text),
+            (_, Some(spared)) => self.state().undeleted = spared,
+            (Level::Error | Level::Warning, None) => {
+                let text = shown(&String::from_utf8_lossy(text));
+                tracing::debug!("{text}");
+                self.state().last_words = Some(text);
+            }
+            (Level::Info, None) => {}
+        }
+    }
 }
 
 impl Listener for Tallying {
@@ -178,21 +191,7 @@ impl Listener for Tallying {
         match event {
             Event::Item(item) => self.item(&item),
             Event::Deleted { name, mode } => self.deleted(name, mode),
-            Event::Line {
-                level: Level::FileError,
-                text,
-            } => self.failed(text),
-            Event::Line { text, .. } if let Some(spared) = spared(text) => {
-                self.state().undeleted = spared;
-            }
-            Event::Line {
-                level: Level::Error | Level::Warning,
-                text,
-            } => {
-                let text = shown(&String::from_utf8_lossy(text));
-                tracing::debug!("{text}");
-                self.state().last_words = Some(text);
-            }
+            Event::Line { level, text } => self.line(level, text),
             Event::Listed { entries, bytes, .. } => {
                 counters
                     .listed

@@ -269,11 +269,13 @@ impl Generator {
 
     /// A directory that is made is new, or one that an alternate directory has.
     fn flags_of_new(&mut self, at: &At<'_>) -> ItemFlags {
-        let name = Name::new(at.entry.path.base()).ok();
-        let found = match name.filter(|_| self.here_is_above(at)) {
-            _ if at.entry.path.is_root() => self.root_of_alternates(at),
-            Some(name) => self.alternate(at, &name, None).map(|it| it.found),
-            None => None,
+        let found = if at.entry.path.is_root() {
+            self.root_of_alternates(at)
+        } else {
+            let name = Name::new(at.entry.path.base()).ok();
+            name.filter(|_| self.here_is_above(at))
+                .and_then(|name| self.alternate(at, &name, None))
+                .map(|alternate| alternate.found)
         };
         match found {
             Some(found) => self.differences(at, &found, ItemFlags::LOCAL).0,
